@@ -1,0 +1,182 @@
+//! Renders everything that the shader shares with this crate as GLSL constants, so that no number is typed twice.
+
+use alloc::string::String;
+use core::fmt::Write;
+
+use crate::completion::Status;
+use crate::control::{self, Command, TenantState};
+use crate::fault::{Fault, LaunchFault};
+use crate::header::{HEADER_BYTES, HEADER_WORDS, MAGIC, RegionKind};
+use crate::operation::{self, Operation};
+use crate::{ABI_VERSION, WORD_BYTES, geometry, launch, local, resource, slot, stamped, status};
+
+/// Word of a header where the counts begin.
+const HEADER_COUNTS: u32 = 4;
+
+/// Word offsets and sizes, in groups: `(comment, [(name, value)])`.
+const OFFSETS: &[(&str, &[(&str, u32)])] = &[
+    (
+        "Region header.",
+        &[
+            ("ABI_VERSION", ABI_VERSION),
+            ("MAGIC", MAGIC),
+            ("HEADER_WORDS", HEADER_WORDS),
+            ("REGION_COUNT", RegionKind::COUNT as u32),
+            ("HEADER_MAGIC", 0),
+            ("HEADER_VERSION", 1),
+            ("HEADER_KIND", 2),
+            ("HEADER_SIZE", 3),
+            ("HEADER_COUNTS", HEADER_COUNTS),
+            ("HEADER_COUNTS_END", HEADER_COUNTS + geometry::Counts::WORDS as u32),
+            ("COUNT_SLOTS", HEADER_COUNTS),
+            ("COUNT_TENANTS", HEADER_COUNTS + 1),
+            ("COUNT_RESOURCES", HEADER_COUNTS + 3),
+        ],
+    ),
+    (
+        "Control region.",
+        &[
+            ("PARTITIONS", geometry::PARTITIONS as u32),
+            ("CONTROL_POLLED", control::DOORBELLS),
+            ("POLLED_WORDS", control::POLLED_WORDS),
+            ("POLLED_COMMAND", control::COMMAND - control::DOORBELLS),
+            ("POLLED_SNAPSHOT", control::SNAPSHOT_REQUEST - control::DOORBELLS),
+            ("CONTROL_OFFSETS", control::PRIORITY_OFFSETS),
+            ("CONTROL_LAPS", control::LAPS),
+            ("CONTROL_TENANTS", control::TENANTS),
+            ("TENANT_WORDS", control::TENANT_WORDS),
+            ("TENANT_STATE", 0),
+            ("TENANT_OPERATIONS", 1),
+        ],
+    ),
+    (
+        "Slot.",
+        &[
+            ("SLOT_WORDS", slot::SLOT_WORDS),
+            ("SLOT_SEQUENCE", 0),
+            ("SLOT_OPERATION", 1),
+            ("SLOT_TILES", 2),
+            ("SLOT_TENANT", 3),
+            ("SLOT_INPUT", 4),
+            ("SLOT_OUTPUT", 6),
+            ("SLOT_LENGTH", 8),
+            ("SLOT_TILE_SPAN", 9),
+            ("SLOT_ARGS", 10),
+            ("MAX_TILES", slot::MAX_TILES),
+        ],
+    ),
+    (
+        "Resource table.",
+        &[
+            ("ENTRY_WORDS", resource::ENTRY_WORDS),
+            ("ENTRY_ADDRESS", 0),
+            ("ENTRY_LENGTH", 2),
+            ("ENTRY_GENERATION", 3),
+            ("ENTRY_OWNER", 4),
+            ("ENTRY_ACCESS", 5),
+            ("HANDLE_INDEX_BITS", resource::INDEX_BITS),
+            ("OWNER_SHARED", resource::SHARED),
+            ("ACCESS_READ", resource::READ),
+            ("ACCESS_WRITE", resource::WRITE),
+        ],
+    ),
+    (
+        "Stamped records and the status region.",
+        &[
+            ("RECORD_WORDS", stamped::RECORD_BYTES / WORD_BYTES),
+            ("RECORD_DATA", stamped::DATA_WORDS as u32),
+            ("STATUS_COUNTERS", status::COUNTERS),
+            ("STATUS_LAUNCH", status::LAUNCH),
+            ("LAUNCH_STAMP", status::LAUNCH_STAMP),
+        ],
+    ),
+    (
+        "Local region.",
+        &[
+            ("LOCAL_LEASE", local::LEASE),
+            ("LOCAL_COMPLETION_TAIL", local::COMPLETION_TAIL),
+            ("LOCAL_SNAPSHOT_STAMP", local::SNAPSHOT_STAMP),
+            ("LOCAL_SNAPSHOT_SERVED", local::SNAPSHOT_SERVED),
+            ("LOCAL_MIRROR", local::MIRROR),
+            ("LOCAL_FRONT", local::FRONT),
+            ("LOCAL_COMPLETED", local::COMPLETED),
+            ("LOCAL_RESIDENT", local::RESIDENT),
+            ("LOCAL_LEFT", local::LEFT),
+            ("LEFT_WORDS", local::LEFT_WORDS),
+            ("LOCAL_LAUNCH_REPORTED", local::LAUNCH_REPORTED),
+            ("LOCAL_COUNTERS", local::COUNTERS),
+            ("COUNTER_CLAIMED", 0),
+            ("COUNTER_COMPLETED", 1),
+            ("COUNTER_FAULTED", 2),
+            ("COUNTER_TILES", 3),
+            ("COUNTER_TURNS", 4),
+            ("COUNTER_IDLE_TURNS", 5),
+            ("COUNTER_QUANTA", 6),
+            ("COUNTER_RESIDENT_PEAK", 7),
+            ("LOCAL_SLOT_STATES", local::SLOT_STATES),
+            ("SLOT_STATE_WORDS", local::SLOT_STATE_WORDS),
+            ("STATE_TILES", 0),
+            ("STATE_DONE", 1),
+            ("STATE_FAULT", 2),
+            ("STATE_FAULT_WORD", 3),
+        ],
+    ),
+    (
+        "Limits of operations.",
+        &[
+            ("MAX_TILE_BYTES", operation::MAX_TILE_BYTES),
+            ("MAX_TILE_CHUNKS", operation::MAX_TILE_CHUNKS),
+            ("CHUNK_BYTES", operation::CHUNK_BYTES),
+            ("CHAINING_VALUE_BYTES", operation::CHAINING_VALUE_BYTES),
+            ("MAX_TILE_FUEL", launch::MAX_TILE_FUEL),
+        ],
+    ),
+];
+
+/// The text of `shaders/abi.glsl`.
+#[must_use]
+pub fn render() -> String {
+    let mut out = String::from("// Generated by `cargo xtask build-shaders` from the crate vyre-protocol. Do not edit.\n");
+    for (comment, constants) in OFFSETS {
+        section(&mut out, comment, constants.iter().map(|&(name, value)| (name, value)));
+    }
+    section(&mut out, "Regions.", []);
+    for kind in RegionKind::ALL {
+        let mut name = String::from("REGION_");
+        name.extend(kind.name().chars().map(|c| c.to_ascii_uppercase()));
+        constant(&mut out, &name, kind as u32);
+    }
+    let shapes = RegionKind::ALL.map(RegionKind::shape);
+    array(&mut out, "REGION_FIXED_BYTES", shapes.map(|shape| HEADER_BYTES + shape.fixed_bytes));
+    array(&mut out, "REGION_ELEMENT_BYTES", shapes.map(|shape| shape.element_bytes));
+    array(&mut out, "REGION_ELEMENT_COUNT", shapes.map(|shape| HEADER_COUNTS + shape.count as u32));
+    array(&mut out, "REGION_ROUNDED", shapes.map(|shape| u32::from(shape.rounded)));
+    section(&mut out, "Operations.", Operation::ALL.iter().map(|(op, name)| (*name, op.code())));
+    constant(&mut out, "OP_LAST", Operation::ALL[Operation::ALL.len() - 1].0.code());
+    section(&mut out, "Status of a completion.", Status::ALL.iter().map(|(status, name)| (*name, status.code())));
+    section(&mut out, "Faults of a slot.", Fault::ALL.iter().map(|(fault, name)| (*name, fault.code())));
+    section(&mut out, "Faults of a launch.", LaunchFault::ALL.iter().map(|(fault, name)| (*name, fault.code())));
+    section(&mut out, "Commands.", Command::ALL.iter().map(|(command, name)| (*name, command.code())));
+    section(&mut out, "States of a tenant.", TenantState::ALL.iter().map(|(state, name)| (*name, state.code())));
+    out
+}
+
+fn section<'a>(out: &mut String, comment: &str, constants: impl IntoIterator<Item = (&'a str, u32)>) {
+    // Writing to a String cannot fail.
+    let _ = write!(out, "\n// {comment}\n");
+    for (name, value) in constants {
+        constant(out, name, value);
+    }
+}
+
+fn constant(out: &mut String, name: &str, value: u32) {
+    let _ = writeln!(out, "const uint {name} = {value}u;");
+}
+
+fn array<const N: usize>(out: &mut String, name: &str, values: [u32; N]) {
+    let _ = write!(out, "const uint {name}[{N}] = uint[](");
+    for (i, value) in values.into_iter().enumerate() {
+        let _ = write!(out, "{}{value}u", if i == 0 { "" } else { ", " });
+    }
+    out.push_str(");\n");
+}

@@ -1,0 +1,39 @@
+//! What a quantum of the kernel is launched with: the push constants.
+//!
+//! | word | content |
+//! |---|---|
+//! | 0..18 | addresses of the nine regions, low word first, in the order of [`RegionKind`](crate::header::RegionKind) |
+//! | 18 | number of the quantum, from 0 |
+//! | 19 | fuel of each worker, in loop iterations |
+//! | 20 | workers of the quantum |
+//! | 21 | zero |
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::header::RegionKind;
+
+/// Bytes of the push constants; every Vulkan device has at least 128.
+pub const LAUNCH_BYTES: u32 = 88;
+
+/// The push constants of one quantum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Launch {
+    /// Buffer device addresses of the regions.
+    pub regions: [[u32; 2]; RegionKind::COUNT],
+    /// Number of the quantum.
+    pub quantum: u32,
+    /// Loop iterations that each worker may spend.
+    pub fuel: u32,
+    /// Workers.
+    pub workers: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<Launch>() == LAUNCH_BYTES as usize && LAUNCH_BYTES <= 128);
+
+/// Fuel that a worker keeps back for one tile: it leaves when less is left. No tile of any operation costs more.
+///
+/// The dearest is a COPY tile moved word by word by eight lanes.
+pub const MAX_TILE_FUEL: u32 = crate::operation::MAX_TILE_BYTES / crate::WORD_BYTES / crate::MIN_LANES + 64;

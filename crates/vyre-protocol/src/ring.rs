@@ -1,0 +1,317 @@
+//! The host's side of the ring: publish slots, reap completions. A pure algorithm over [`SharedWords`].
+//!
+//! What the host knows of the ring it keeps in its own memory; it never reads a word that it writes for the device (that
+//! memory may be write-combined). A slot is free again when its completion was reaped, so the completion ring, which has at
+//! least as many records as the ring has slots, cannot overflow.
+
+use alloc::vec;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use crate::completion::{Status, WireCompletion};
+use crate::control::{COMMAND, Command, DOORBELLS, SNAPSHOT_REQUEST};
+use crate::decode::DecodeError;
+use crate::fault::Fault;
+use crate::geometry::{Geometry, PARTITIONS, Priority};
+use crate::header::HEADER_WORDS;
+use crate::slot::{SLOT_WORDS, Slot, SlotError};
+use crate::stamped;
+use crate::words::SharedWords;
+
+/// Number of a published slot: its partition, and how many were published there before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket {
+    /// Partition.
+    pub priority: Priority,
+    /// Number in the partition, from 0.
+    pub number: u64,
+}
+
+/// A finished slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Completion {
+    /// Which slot.
+    pub ticket: Ticket,
+    /// How it ended.
+    pub status: Status,
+    /// Why it faulted.
+    pub fault: Fault,
+    /// Offending value of the fault.
+    pub fault_word: u32,
+    /// Result words.
+    pub results: [u32; 2],
+    /// Device clock at the start and the end; zeros where there is none.
+    pub clock: [u32; 2],
+}
+
+/// What became of the slots. Once nothing is outstanding, published = done + faulted + cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Slots published.
+    pub published: u64,
+    /// Slots reaped as done.
+    pub done: u64,
+    /// Slots reaped as faulted.
+    pub faulted: u64,
+    /// Slots that were outstanding when the device was stopped.
+    pub cancelled: u64,
+}
+
+impl Tally {
+    /// Slots that are published and not finished.
+    #[must_use]
+    pub const fn outstanding(&self) -> u64 {
+        self.published - self.done - self.faulted - self.cancelled
+    }
+}
+
+/// Why slots were not published. Nothing was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// The ring was closed.
+    #[error("the ring is closed; open a new one to publish more")]
+    Closed,
+    /// A slot that is needed is still outstanding.
+    #[error("slot {index} of the {priority:?} partition is still outstanding (ticket {ticket}); reap completions first")]
+    Occupied {
+        /// Partition.
+        priority: Priority,
+        /// Index of the slot in the ring.
+        index: u32,
+        /// Ticket that holds it.
+        ticket: u64,
+    },
+    /// More slots than the partition has.
+    #[error("{given} slots given, the {priority:?} partition has {length}; publish fewer at once")]
+    TooMany {
+        /// Partition.
+        priority: Priority,
+        /// Slots given.
+        given: usize,
+        /// Slots of the partition.
+        length: u32,
+    },
+    /// A slot is not valid.
+    #[error("slot {index} of the batch: {source}")]
+    Slot {
+        /// Position in the batch.
+        index: usize,
+        /// What is wrong.
+        source: SlotError,
+    },
+}
+
+/// Why a completion could not be accepted: the device wrote something that no correct kernel writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ReapError {
+    /// The record does not decode.
+    #[error("the device wrote a completion that does not decode: {0}")]
+    Record(#[from] DecodeError),
+    /// The ticket is not outstanding.
+    #[error("the device completed wire ticket {wire} of the {priority:?} partition, which is not outstanding")]
+    Ticket {
+        /// Partition.
+        priority: Priority,
+        /// The ticket in wire form.
+        wire: u32,
+    },
+}
+
+/// Memory of the three regions that the ring's host side touches.
+#[derive(Debug, Clone)]
+pub struct RingMemory<W> {
+    /// Control region.
+    pub control: W,
+    /// Ring region.
+    pub slots: W,
+    /// Completion region.
+    pub completions: W,
+}
+
+/// The host's side of one ring. One owner publishes and reaps.
+#[derive(Debug)]
+pub struct Ring<W> {
+    geometry: Geometry,
+    memory: RingMemory<W>,
+    published: [u64; PARTITIONS],
+    /// Per slot of the ring: whether its newest ticket is outstanding.
+    busy: Vec<bool>,
+    /// Position of the next completion, modulo 2^32.
+    head: u32,
+    snapshots: u32,
+    closed: bool,
+    tally: Tally,
+}
+
+impl<W: SharedWords> Ring<W> {
+    /// A ring over memory that [`initialise`](crate::control::initialise) has prepared and no kernel has run on since.
+    #[must_use]
+    pub fn new(geometry: Geometry, memory: RingMemory<W>) -> Self {
+        Ring {
+            geometry,
+            memory,
+            published: [0; PARTITIONS],
+            busy: vec![false; geometry.counts().slots as usize],
+            head: 0,
+            snapshots: 0,
+            closed: false,
+            tally: Tally::default(),
+        }
+    }
+
+    /// The geometry.
+    #[must_use]
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// What became of the slots so far.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// How many more slots a partition takes before one of its oldest must be reaped.
+    #[must_use]
+    pub fn free(&self, priority: Priority) -> u32 {
+        let partition = self.geometry.partition(priority);
+        let next = self.published[priority.index()];
+        (0..u64::from(partition.length))
+            .take_while(|i| !self.busy[partition.slot(next + i) as usize])
+            .count() as u32
+    }
+
+    /// Publishes one slot.
+    ///
+    /// # Errors
+    /// [`PublishError`]; nothing was changed.
+    pub fn publish(&mut self, priority: Priority, slot: &Slot) -> Result<Ticket, PublishError> {
+        let tickets = self.publish_all(priority, core::slice::from_ref(slot))?;
+        Ok(Ticket { priority, number: tickets.start })
+    }
+
+    /// Publishes all slots or none, with one doorbell. Their tickets follow each other.
+    ///
+    /// # Errors
+    /// [`PublishError`]; nothing was changed.
+    pub fn publish_all(&mut self, priority: Priority, slots: &[Slot]) -> Result<Range<u64>, PublishError> {
+        let partition = self.geometry.partition(priority);
+        let first = self.published[priority.index()];
+        self.check(priority, slots)?;
+        for (ticket, slot) in (first..).zip(slots) {
+            let base = self.slot_word(partition.slot(ticket));
+            for (i, word) in slot.to_words().into_iter().enumerate().skip(1) {
+                self.memory.slots.store(base + i, word);
+            }
+            self.busy[partition.slot(ticket) as usize] = true;
+        }
+        self.memory.slots.publish_fence();
+        let end = first + slots.len() as u64;
+        for ticket in first..end {
+            let base = self.slot_word(partition.slot(ticket));
+            self.memory.slots.store(base, partition.sequence(ticket));
+        }
+        self.memory.slots.publish_fence();
+        self.published[priority.index()] = end;
+        self.tally.published += slots.len() as u64;
+        if !slots.is_empty() {
+            self.memory.control.store(DOORBELLS as usize + priority.index(), partition.wire(end));
+            self.memory.control.publish_fence();
+        }
+        Ok(first..end)
+    }
+
+    fn check(&self, priority: Priority, slots: &[Slot]) -> Result<(), PublishError> {
+        if self.closed {
+            return Err(PublishError::Closed);
+        }
+        let partition = self.geometry.partition(priority);
+        if slots.len() > partition.length as usize {
+            return Err(PublishError::TooMany { priority, given: slots.len(), length: partition.length });
+        }
+        let tenants = self.geometry.counts().tenants;
+        for (index, (ticket, slot)) in (self.published[priority.index()]..).zip(slots).enumerate() {
+            slot.validate(tenants).map_err(|source| PublishError::Slot { index, source })?;
+            let place = partition.slot(ticket);
+            if self.busy[place as usize] {
+                let ticket = ticket - u64::from(partition.length);
+                return Err(PublishError::Occupied { priority, index: place, ticket });
+            }
+        }
+        Ok(())
+    }
+
+    fn slot_word(&self, index: u32) -> usize {
+        (HEADER_WORDS + index * SLOT_WORDS) as usize
+    }
+
+    /// Takes the next completion if it is there. Costs the same whatever the length of the ring.
+    ///
+    /// # Errors
+    /// [`ReapError`] if the device wrote nonsense; that record is passed over.
+    pub fn reap(&mut self) -> Result<Option<Completion>, ReapError> {
+        let records = self.geometry.completion_records();
+        let place = self.head & (records - 1);
+        let base = (HEADER_WORDS + place * stamped::RECORD_BYTES / crate::WORD_BYTES) as usize;
+        let Some(record) = stamped::load(&self.memory.completions, base, stamped::stamp(self.head, records)) else {
+            return Ok(None);
+        };
+        self.head = self.head.wrapping_add(1);
+        let wire = WireCompletion::decode(&record)?;
+        let priority = wire.priority;
+        let partition = self.geometry.partition(priority);
+        let number = partition.widen(wire.wire_ticket, self.published[priority.index()]);
+        let number = number.filter(|&number| self.busy[partition.slot(number) as usize]);
+        let number = number.ok_or(ReapError::Ticket { priority, wire: wire.wire_ticket })?;
+        self.busy[partition.slot(number) as usize] = false;
+        match wire.status {
+            Status::Done => self.tally.done += 1,
+            Status::Faulted => self.tally.faulted += 1,
+        }
+        Ok(Some(Completion {
+            ticket: Ticket { priority, number },
+            status: wire.status,
+            fault: wire.fault,
+            fault_word: wire.fault_word,
+            results: wire.results,
+            clock: wire.clock,
+        }))
+    }
+
+    /// Tells the workers to run or to leave.
+    pub fn command(&self, command: Command) {
+        self.memory.control.store(COMMAND as usize, command.code());
+        self.memory.control.publish_fence();
+    }
+
+    /// Asks the device to copy its counters to the status region soon.
+    pub fn request_snapshot(&mut self) {
+        self.snapshots = self.snapshots.wrapping_add(1);
+        self.memory.control.store(SNAPSHOT_REQUEST as usize, self.snapshots);
+        self.memory.control.publish_fence();
+    }
+
+    /// Refuses everything from now on.
+    pub fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// Counts what is outstanding as cancelled and names it, oldest first in each partition.
+    ///
+    /// Call it once the device has stopped for good and [`reap`](Self::reap) returns nothing more.
+    pub fn cancel_outstanding(&mut self) -> Vec<Ticket> {
+        let mut cancelled = Vec::new();
+        for priority in Priority::ALL {
+            let partition = self.geometry.partition(priority);
+            let end = self.published[priority.index()];
+            for number in end.saturating_sub(u64::from(partition.length))..end {
+                let busy = &mut self.busy[partition.slot(number) as usize];
+                if core::mem::take(busy) {
+                    cancelled.push(Ticket { priority, number });
+                }
+            }
+        }
+        self.tally.cancelled += cancelled.len() as u64;
+        cancelled
+    }
+}

@@ -1,0 +1,1 @@
+//! One runtime over the resident kernel: tickets, resources, streams.

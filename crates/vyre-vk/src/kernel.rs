@@ -1,0 +1,153 @@
+//! The kernel as a Vulkan pipeline, and the pipeline cache on disk.
+//!
+//! # Safety
+//!
+//! Layout, pipeline and shader module are made and destroyed here, each once; a [`Kernel`] holds its device alive. The SPIR-V is
+//! ours, validated when it was built.
+#![allow(unsafe_code, reason = "calls Vulkan; see the Safety section above")]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ash::vk;
+use vyre_protocol::launch::LAUNCH_BYTES;
+use zerocopy::IntoBytes;
+
+use crate::error::{Named, VulkanError};
+use crate::gpu::Gpu;
+
+const SPIRV: &[u8] = include_bytes!("../spirv/resident.spv");
+const SPIRV_INT64: &[u8] = include_bytes!("../spirv/resident_int64.spv");
+
+/// The compiled kernel.
+pub(crate) struct Kernel {
+    gpu: Arc<Gpu>,
+    pub(crate) layout: vk::PipelineLayout,
+    pub(crate) pipeline: vk::Pipeline,
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        // SAFETY: whoever ran the kernel has waited for its last quantum before dropping it.
+        unsafe {
+            self.gpu.raw.destroy_pipeline(self.pipeline, None);
+            self.gpu.raw.destroy_pipeline_layout(self.layout, None);
+        }
+    }
+}
+
+impl Kernel {
+    /// Compiles the kernel with the operations of `operations`, a mask of operation codes.
+    pub(crate) fn new(gpu: &Arc<Gpu>, operations: u32) -> Result<Kernel, VulkanError> {
+        let spirv = if gpu.report.stores_64_bit { SPIRV_INT64 } else { SPIRV };
+        let words: Vec<u32> =
+            spirv.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
+        let module = vk::ShaderModuleCreateInfo::default().code(&words);
+        // SAFETY: `words` is a valid SPIR-V module and lives until the call returns.
+        let module = unsafe { gpu.raw.create_shader_module(&module, None) }.named("vkCreateShaderModule")?;
+        let cache = PipelineCache::load(gpu)?;
+        let kernel = Self::compile(gpu, module, cache.raw, operations);
+        // SAFETY: a module is not needed once the pipeline is made.
+        unsafe { gpu.raw.destroy_shader_module(module, None) };
+        if kernel.is_ok() {
+            cache.save();
+        }
+        kernel
+    }
+
+    fn compile(
+        gpu: &Arc<Gpu>,
+        module: vk::ShaderModule,
+        cache: vk::PipelineCache,
+        operations: u32,
+    ) -> Result<Kernel, VulkanError> {
+        let constants = [gpu.report.quirks.lanes, operations];
+        let entry = |id: u32| vk::SpecializationMapEntry::default().constant_id(id).offset(id * 4).size(4);
+        let entries = [entry(0), entry(1)];
+        let specialization =
+            vk::SpecializationInfo::default().map_entries(&entries).data(constants.as_bytes());
+        let push = [vk::PushConstantRange::default().stage_flags(vk::ShaderStageFlags::COMPUTE).size(LAUNCH_BYTES)];
+        let layout = vk::PipelineLayoutCreateInfo::default().push_constant_ranges(&push);
+        // SAFETY: the structure lives until the call returns.
+        let layout = unsafe { gpu.raw.create_pipeline_layout(&layout, None) }.named("vkCreatePipelineLayout")?;
+        let stage = vk::PipelineShaderStageCreateInfo::default()
+            .stage(vk::ShaderStageFlags::COMPUTE)
+            .module(module)
+            .name(c"main")
+            .specialization_info(&specialization);
+        let info = [vk::ComputePipelineCreateInfo::default().stage(stage).layout(layout)];
+        // SAFETY: all that `info` names lives until the call returns.
+        match unsafe { gpu.raw.create_compute_pipelines(cache, &info, None) } {
+            Ok(pipelines) => Ok(Kernel { gpu: Arc::clone(gpu), layout, pipeline: pipelines[0] }),
+            Err((_, result)) => {
+                // SAFETY: nothing uses the layout.
+                unsafe { gpu.raw.destroy_pipeline_layout(layout, None) };
+                Err(VulkanError { call: "vkCreateComputePipelines", result })
+            }
+        }
+    }
+}
+
+/// A pipeline cache that lives in the user's cache folder, one file per device and driver. Losing it costs time, never
+/// correctness, so its failures are only logged.
+struct PipelineCache<'a> {
+    gpu: &'a Gpu,
+    raw: vk::PipelineCache,
+    path: Option<PathBuf>,
+    loaded: usize,
+}
+
+impl Drop for PipelineCache<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the pipeline made with it is finished.
+        unsafe { self.gpu.raw.destroy_pipeline_cache(self.raw, None) };
+    }
+}
+
+impl<'a> PipelineCache<'a> {
+    fn load(gpu: &'a Gpu) -> Result<Self, VulkanError> {
+        let path = cache_file(gpu);
+        let stored = path.as_ref().and_then(|path| std::fs::read(path).ok()).unwrap_or_default();
+        let stored = if belongs_to(gpu, &stored) { stored } else { Vec::new() };
+        let info = vk::PipelineCacheCreateInfo::default().initial_data(&stored);
+        // SAFETY: the data starts with a header of this very device and driver, as `belongs_to` has checked.
+        let raw = unsafe { gpu.raw.create_pipeline_cache(&info, None) }.named("vkCreatePipelineCache")?;
+        Ok(PipelineCache { gpu, raw, path, loaded: stored.len() })
+    }
+
+    fn save(&self) {
+        // SAFETY: the cache is alive.
+        let data = unsafe { self.gpu.raw.get_pipeline_cache_data(self.raw) };
+        let (Some(path), Ok(data)) = (&self.path, data) else { return };
+        if data.len() == self.loaded {
+            return;
+        }
+        // Written beside and renamed, so that another process never reads half a file.
+        let beside = path.with_extension(format!("{}.tmp", std::process::id()));
+        let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+        let saved = folder.and_then(|()| std::fs::write(&beside, data)).and_then(|()| std::fs::rename(&beside, path));
+        if let Err(error) = saved {
+            tracing::debug!("the pipeline cache was not saved to {}: {error}", path.display());
+        }
+    }
+}
+
+/// `$XDG_CACHE_HOME/vyre` or `~/.cache/vyre`; the name holds vendor, device, driver version and the driver's identifier.
+fn cache_file(gpu: &Gpu) -> Option<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let folder = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
+    let (vendor, device, version, uuid) = gpu.report.cache_key;
+    let uuid: String = uuid.iter().map(|byte| format!("{byte:02x}")).collect();
+    Some(folder.join("vyre").join(format!("pipeline-{vendor:04x}-{device:04x}-{version:08x}-{uuid}.bin")))
+}
+
+/// Whether cached bytes start with the header of this device (VkPipelineCacheHeaderVersionOne).
+fn belongs_to(gpu: &Gpu, data: &[u8]) -> bool {
+    let (vendor, device, _, uuid) = gpu.report.cache_key;
+    let mut header = Vec::new();
+    for word in [32, vk::PipelineCacheHeaderVersion::ONE.as_raw() as u32, vendor, device] {
+        header.extend_from_slice(&word.to_le_bytes());
+    }
+    header.extend_from_slice(&uuid);
+    data.starts_with(&header)
+}

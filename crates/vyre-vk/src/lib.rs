@@ -1,0 +1,33 @@
+//! Vulkan for vyre: choose a device, place memory by the single-writer rule, keep one compute kernel resident.
+//!
+//! - [`Vulkan`] is the loader and an instance, found at run time: a machine without Vulkan builds and runs.
+//! - [`DeviceReport`] says of each device whether it is fit, and what would be chosen on it.
+//! - [`Resident`] is one device with the kernel's regions and the *relay*: a chain of bounded quanta, two in flight, that
+//!   together look like one kernel that never ends.
+//! - [`Buffer`] is memory that operations may work on.
+//!
+//! The host's side of the ring is not here: hand [`Resident::ring_memory`] to
+//! [`vyre_protocol::ring::Ring`].
+//!
+//! # Safety
+//!
+//! Every file that calls Vulkan says why it may in its own header. Nothing in this crate lends mapped memory as a slice.
+
+mod device;
+mod error;
+mod gpu;
+mod instance;
+mod kernel;
+mod memory;
+mod quantum;
+mod relay;
+mod resident;
+mod rival;
+
+pub use device::{DeviceKind, DeviceQuirks, DeviceReport, MemoryPlan};
+pub use error::{DeviceLost, ImportError, LoadError, MemoryError, OpenError, VulkanError};
+pub use instance::Vulkan;
+pub use memory::{Buffer, MemoryUse};
+pub use relay::Quanta;
+pub use resident::{KernelConfig, Resident, ResidentInfo};
+pub use rival::SubmitFence;

@@ -1,0 +1,248 @@
+//! The relay: a thread that keeps two quanta of the kernel in flight, so that together they never end.
+//!
+//! A dispatch without end trips watchdogs, and llvmpipe silently cuts its loops; a quantum ends by its fuel. State lives in
+//! memory, so a change of quantum is invisible to clients. When nothing was outstanding for a while the relay *parks*: the
+//! workers leave, nothing is in flight, and the thread sleeps until [`Relay::note_outstanding`] wakes it.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use vyre_mem::Region;
+use vyre_protocol::control::{COMMAND, Command};
+use vyre_protocol::launch::{Launch, MAX_TILE_FUEL};
+use vyre_protocol::words::SharedWords;
+
+use crate::device::DeviceQuirks;
+use crate::error::{DeviceLost, VulkanError};
+use crate::gpu::{Gpu, lock};
+use crate::kernel::Kernel;
+use crate::quantum;
+
+/// How many quanta there were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Quanta {
+    /// Submitted.
+    pub launched: u64,
+    /// Ended.
+    pub finished: u64,
+    /// Times that the relay parked.
+    pub parks: u64,
+}
+
+/// Quanta in flight: one runs, the next is queued behind it.
+const IN_FLIGHT: u64 = 2;
+
+/// Fuel of the first quantum, before anything was measured.
+const FIRST_FUEL: u32 = 20_000;
+
+/// What the relay's thread and its owner share.
+#[derive(Default)]
+struct Shared {
+    launched: AtomicU64,
+    finished: AtomicU64,
+    parks: AtomicU64,
+    outstanding: AtomicU64,
+    parked: AtomicBool,
+    stop: AtomicBool,
+    lost: Mutex<Option<DeviceLost>>,
+    sleep: Mutex<()>,
+    wake: Condvar,
+}
+
+/// A running relay. Dropping it stops it.
+pub(crate) struct Relay {
+    shared: Arc<Shared>,
+    control: Region,
+    thread: Option<JoinHandle<quantum::Quanta>>,
+}
+
+/// What a relay runs.
+pub(crate) struct Work {
+    pub(crate) gpu: Arc<Gpu>,
+    pub(crate) kernel: Arc<Kernel>,
+    pub(crate) quanta: quantum::Quanta,
+    pub(crate) launch: Launch,
+    pub(crate) control: Region,
+    pub(crate) park_after: Duration,
+}
+
+impl Relay {
+    /// Starts the thread.
+    pub(crate) fn start(work: Work) -> Result<Relay, VulkanError> {
+        let shared = Arc::new(Shared::default());
+        let control = work.control.clone();
+        let inner = Arc::clone(&shared);
+        let thread = std::thread::Builder::new().name("vyre-relay".into()).spawn(move || Runner::new(work, inner).run());
+        let out_of_threads = |_| VulkanError { call: "starting the relay's thread", result: ash::vk::Result::ERROR_OUT_OF_HOST_MEMORY };
+        Ok(Relay { shared, control, thread: Some(thread.map_err(out_of_threads)?) })
+    }
+
+    /// Tells how many slots are outstanding; wakes a parked relay when there are some.
+    pub(crate) fn note_outstanding(&self, slots: u64) {
+        let before = self.shared.outstanding.swap(slots, Ordering::Relaxed);
+        if before == 0 && slots != 0 {
+            // Pairs with the fence in `park`: either the relay sees the slots, or we see that it is parked.
+            fence(Ordering::SeqCst);
+            if self.shared.parked.load(Ordering::Relaxed) {
+                let _guard = lock(&self.shared.sleep);
+                self.shared.wake.notify_one();
+            }
+        }
+    }
+
+    pub(crate) fn quanta(&self) -> Quanta {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Acquire);
+        let finished = count(&self.shared.finished);
+        Quanta { finished, launched: count(&self.shared.launched), parks: count(&self.shared.parks) }
+    }
+
+    pub(crate) fn health(&self) -> Result<(), DeviceLost> {
+        lock(&self.shared.lost).map_or(Ok(()), Err)
+    }
+
+    /// Makes the workers leave and joins the thread; gives the command buffers back.
+    pub(crate) fn stop(&mut self) -> Option<quantum::Quanta> {
+        let thread = self.thread.take()?;
+        self.shared.stop.store(true, Ordering::Release);
+        command(&self.control, Command::Leave);
+        {
+            let _guard = lock(&self.shared.sleep);
+            self.shared.wake.notify_one();
+        }
+        thread.join().ok()
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn command(control: &Region, command: Command) {
+    control.store(COMMAND as usize, command.code());
+    control.publish_fence();
+}
+
+/// The thread's state.
+struct Runner {
+    work: Work,
+    shared: Arc<Shared>,
+    fuel: u32,
+    /// Timeline values of the quanta in flight, oldest first.
+    flight: std::collections::VecDeque<u64>,
+    /// When the newest quantum ended.
+    last_end: Instant,
+    /// Since when nothing was outstanding.
+    idle_since: Option<Instant>,
+}
+
+impl Runner {
+    fn new(work: Work, shared: Arc<Shared>) -> Self {
+        let fuel = fuel_within(&work.gpu.report.quirks, FIRST_FUEL);
+        let flight = std::collections::VecDeque::new();
+        Runner { work, shared, fuel, flight, last_end: Instant::now(), idle_since: None }
+    }
+
+    fn run(mut self) -> quantum::Quanta {
+        if let Err(source) = self.turns() {
+            let lost = DeviceLost { quanta: self.shared.finished.load(Ordering::Relaxed), source };
+            tracing::error!("{lost}");
+            *lock(&self.shared.lost) = Some(lost);
+        }
+        self.work.quanta
+    }
+
+    fn turns(&mut self) -> Result<(), VulkanError> {
+        loop {
+            let stop = self.shared.stop.load(Ordering::Acquire);
+            if stop {
+                return self.land();
+            }
+            while (self.flight.len() as u64) < IN_FLIGHT {
+                self.launch()?;
+            }
+            self.await_oldest()?;
+            if self.is_idle() {
+                self.park()?;
+            }
+        }
+    }
+
+    fn launch(&mut self) -> Result<(), VulkanError> {
+        let number = self.work.gpu.count_launch();
+        let launch = Launch { quantum: number as u32, fuel: self.fuel, ..self.work.launch };
+        // Counted before it can run: a client that waits for "all launched by now" must not miss it.
+        self.shared.launched.fetch_add(1, Ordering::AcqRel);
+        self.flight.push_back(self.work.quanta.run(&self.work.kernel, &launch)?);
+        Ok(())
+    }
+
+    fn await_oldest(&mut self) -> Result<(), VulkanError> {
+        let Some(&value) = self.flight.front() else { return Ok(()) };
+        while !self.work.quanta.wait(value, Duration::from_secs(1))? {
+            tracing::debug!("a quantum has been running for over a second");
+        }
+        self.flight.pop_front();
+        let finished = self.shared.finished.fetch_add(1, Ordering::AcqRel) + 1;
+        let behind = self.shared.launched.load(Ordering::Relaxed) - finished;
+        self.work.gpu.sweep(self.work.gpu.launched() - behind);
+        self.tune_fuel();
+        Ok(())
+    }
+
+    /// Steers the length of a quantum towards the device's target.
+    fn tune_fuel(&mut self) {
+        let quirks = &self.work.gpu.report.quirks;
+        let took = std::mem::replace(&mut self.last_end, Instant::now()).elapsed();
+        let factor = quirks.quantum_target.as_secs_f64() / took.as_secs_f64().max(1e-6);
+        let fuel = f64::from(self.fuel) * factor.clamp(0.5, 2.0);
+        self.fuel = fuel_within(quirks, fuel as u32);
+    }
+
+    fn is_idle(&mut self) -> bool {
+        if self.shared.outstanding.load(Ordering::Relaxed) != 0 {
+            self.idle_since = None;
+            return false;
+        }
+        self.idle_since.get_or_insert_with(Instant::now).elapsed() >= self.work.park_after
+    }
+
+    /// Waits for everything in flight; the workers were told to leave.
+    fn land(&mut self) -> Result<(), VulkanError> {
+        while !self.flight.is_empty() {
+            self.await_oldest()?;
+        }
+        Ok(())
+    }
+
+    /// Sleeps until something is outstanding or the relay is stopped.
+    fn park(&mut self) -> Result<(), VulkanError> {
+        command(&self.work.control, Command::Leave);
+        self.land()?;
+        {
+            let mut guard = lock(&self.shared.sleep);
+            self.shared.parked.store(true, Ordering::Relaxed);
+            // Pairs with the fence in `note_outstanding`.
+            fence(Ordering::SeqCst);
+            self.shared.parks.fetch_add(1, Ordering::Relaxed);
+            while self.shared.outstanding.load(Ordering::Relaxed) == 0 && !self.shared.stop.load(Ordering::Acquire) {
+                guard = self.shared.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
+            }
+            self.shared.parked.store(false, Ordering::Relaxed);
+        }
+        self.idle_since = None;
+        self.last_end = Instant::now();
+        if !self.shared.stop.load(Ordering::Acquire) {
+            command(&self.work.control, Command::Run);
+        }
+        Ok(())
+    }
+}
+
+/// Fuel that the driver bears and with which a worker can run at least one tile.
+fn fuel_within(quirks: &DeviceQuirks, fuel: u32) -> u32 {
+    fuel.clamp(2 * MAX_TILE_FUEL, quirks.fuel_limit.unwrap_or(1 << 26))
+}

@@ -1,0 +1,324 @@
+//! A device with the kernel's regions and the relay on it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use vyre_mem::Region;
+use vyre_protocol::control::initialise;
+use vyre_protocol::fault::LaunchFault;
+use vyre_protocol::geometry::{Counts, Direction, Geometry};
+use vyre_protocol::header::{RegionHeader, RegionKind};
+use vyre_protocol::launch::{Launch, MAX_TILE_FUEL};
+use vyre_protocol::ring::RingMemory;
+use vyre_protocol::status::{Counters, LaunchReport};
+
+use crate::device::{DeviceKind, MemoryPlan};
+use crate::error::{DeviceLost, ImportError, MemoryError, OpenError, VulkanError};
+use crate::gpu::Gpu;
+use crate::instance::Vulkan;
+use crate::kernel::Kernel;
+use crate::memory::{Buffer, MemoryUse};
+use crate::quantum;
+use crate::relay::{Quanta, Relay, Work};
+
+/// How to set up the kernel.
+#[derive(Debug, Clone)]
+pub struct KernelConfig {
+    /// How many of everything.
+    pub geometry: Geometry,
+    /// Workers; `None` lets the device decide: as many as are found resident, on software devices the processors but one.
+    pub workers: Option<u32>,
+    /// Time without outstanding slots after which the relay parks.
+    pub park_after: Duration,
+    /// Operations compiled into the kernel: bit `c` for code `c`.
+    pub operations: u32,
+}
+
+impl Default for KernelConfig {
+    fn default() -> Self {
+        const GEOMETRY: Geometry = match Geometry::new(Counts {
+            slots: 1024,
+            tenants: 16,
+            observables: 64,
+            resources: 1024,
+            log_records: 256,
+            io_requests: 64,
+        }) {
+            Ok(geometry) => geometry,
+            Err(_) => panic!("the default counts are within their limits"),
+        };
+        KernelConfig { geometry: GEOMETRY, workers: None, park_after: Duration::from_millis(50), operations: u32::MAX }
+    }
+}
+
+/// What was opened.
+#[derive(Debug, Clone)]
+pub struct ResidentInfo {
+    /// Name of the device.
+    pub name: String,
+    /// Driver and version.
+    pub driver: String,
+    /// Kind of the device.
+    pub kind: DeviceKind,
+    /// Workers of each quantum.
+    pub workers: u32,
+    /// Lanes of each worker.
+    pub lanes: u32,
+    /// Memory types in use.
+    pub memory: MemoryPlan,
+    /// Whether completions are written by single 64-bit stores.
+    pub stores_64_bit: bool,
+    /// Alignment of importable host pages in bytes; `None` if there is no import.
+    pub import_alignment: Option<u64>,
+}
+
+/// One device, prepared to run the kernel. Dropping it stops the relay and waits for the device.
+pub struct Resident {
+    // Declaration order is drop order: the relay stops before what it uses goes.
+    relay: Option<Relay>,
+    /// Here while no relay runs.
+    quanta: Option<quantum::Quanta>,
+    kernel: Arc<Kernel>,
+    blocks: Blocks,
+    info: ResidentInfo,
+    launch: Launch,
+    config: KernelConfig,
+    gpu: Arc<Gpu>,
+}
+
+/// The three blocks that hold the regions.
+pub(crate) struct Blocks {
+    to_device: Buffer,
+    to_host: Buffer,
+    local: Buffer,
+}
+
+impl Blocks {
+    pub(crate) fn allocate(gpu: &Arc<Gpu>, geometry: &Geometry) -> Result<Blocks, MemoryError> {
+        let block = |direction, usage| Buffer::allocate(gpu, geometry.block_bytes(direction).into(), usage);
+        Ok(Blocks {
+            to_device: block(Direction::HostToDevice, MemoryUse::HostToDevice)?,
+            to_host: block(Direction::DeviceToHost, MemoryUse::DeviceToHost)?,
+            local: block(Direction::DeviceOnly, MemoryUse::Local)?,
+        })
+    }
+
+    fn block(&self, kind: RegionKind) -> &Buffer {
+        match kind.direction() {
+            Direction::HostToDevice => &self.to_device,
+            Direction::DeviceToHost => &self.to_host,
+            Direction::DeviceOnly => &self.local,
+        }
+    }
+
+    /// The host's view of a region; `None` for the device's own.
+    pub(crate) fn region(&self, geometry: &Geometry, kind: RegionKind) -> Option<Region> {
+        let start = geometry.region_offset(kind) as usize;
+        self.block(kind).region()?.slice(start..start + geometry.region_bytes(kind) as usize).ok()
+    }
+
+    /// Push constants that name all regions.
+    pub(crate) fn launch(&self, geometry: &Geometry, workers: u32) -> Launch {
+        let regions = RegionKind::ALL.map(|kind| {
+            let address = self.block(kind).address() + u64::from(geometry.region_offset(kind));
+            [address as u32, (address >> 32) as u32]
+        });
+        Launch { regions, quantum: 0, fuel: 0, workers, reserved: 0 }
+    }
+
+    /// Puts all regions into their initial state. Nothing may run on them.
+    pub(crate) fn reset(&self, geometry: &Geometry, quanta: &mut quantum::Quanta) -> Result<(), VulkanError> {
+        for (direction, block) in
+            [(Direction::HostToDevice, &self.to_device), (Direction::DeviceToHost, &self.to_host)]
+        {
+            if let Some(region) = block.region() {
+                initialise(geometry, direction, region);
+            }
+        }
+        let header = RegionHeader::new(geometry, RegionKind::Local);
+        let cleared = quanta.clear_local(&self.local, &header)?;
+        quanta.wait(cleared, Duration::from_secs(60))?;
+        Ok(())
+    }
+
+    /// Memory for a [`Ring`](vyre_protocol::ring::Ring).
+    pub(crate) fn ring_memory(&self, geometry: &Geometry) -> RingMemory<Region> {
+        let region = |kind| self.region(geometry, kind).expect("blocks for the host are mapped when they are allocated");
+        RingMemory {
+            control: region(RegionKind::Control),
+            slots: region(RegionKind::Ring),
+            completions: region(RegionKind::Completions),
+        }
+    }
+}
+
+/// Workers that a probe launches: more than any device keeps resident.
+const PROBE_WORKERS: u32 = 8192;
+
+/// Time within which the first worker must have checked the regions. Software devices compile at the first launch.
+const LAUNCH_TIMEOUT: Duration = Duration::from_secs(60);
+
+impl Resident {
+    pub(crate) fn open(vulkan: &Vulkan, index: usize, config: &KernelConfig) -> Result<Resident, OpenError> {
+        let gpu = Gpu::open(vulkan, index)?;
+        let geometry = &config.geometry;
+        let kernel = Arc::new(Kernel::new(&gpu, config.operations)?);
+        let blocks = Blocks::allocate(&gpu, geometry)?;
+        let mut quanta = quantum::Quanta::new(&gpu)?;
+        blocks.reset(geometry, &mut quanta)?;
+        let report = &gpu.report;
+        let workers = match config.workers {
+            Some(workers) => workers.max(1),
+            None if report.quirks.shares_processors => host_workers(),
+            None => probe_workers(&kernel, &blocks, geometry, &mut quanta)?,
+        };
+        let info = ResidentInfo {
+            name: report.name.clone(),
+            driver: report.driver.clone(),
+            kind: report.kind,
+            workers,
+            lanes: report.quirks.lanes,
+            memory: report.memory,
+            stores_64_bit: report.stores_64_bit,
+            import_alignment: report.import_alignment,
+        };
+        let launch = blocks.launch(geometry, workers);
+        let config = config.clone();
+        Ok(Resident { relay: None, quanta: Some(quanta), kernel, blocks, info, launch, config, gpu })
+    }
+
+    /// What was opened.
+    #[must_use]
+    pub fn info(&self) -> &ResidentInfo {
+        &self.info
+    }
+
+    /// Memory for a [`Ring`](vyre_protocol::ring::Ring) over this kernel.
+    #[must_use]
+    pub fn ring_memory(&self) -> RingMemory<Region> {
+        self.blocks.ring_memory(&self.config.geometry)
+    }
+
+    /// The host's view of a region; `None` for [`RegionKind::Local`].
+    #[must_use]
+    pub fn region(&self, kind: RegionKind) -> Option<Region> {
+        self.blocks.region(&self.config.geometry, kind)
+    }
+
+    /// Starts the relay on freshly [reset](Self::reset) regions and waits until the first worker has checked them.
+    ///
+    /// # Errors
+    /// [`OpenError`] if the kernel refuses the regions, does not start, or the device is lost.
+    pub fn launch(&mut self) -> Result<(), OpenError> {
+        let Some(quanta) = self.quanta.take() else { return Ok(()) };
+        let relay = Relay::start(Work {
+            gpu: Arc::clone(&self.gpu),
+            kernel: Arc::clone(&self.kernel),
+            quanta,
+            launch: self.launch,
+            control: self.ring_memory().control,
+            park_after: self.config.park_after,
+        })?;
+        let relay = self.relay.insert(relay);
+        let status = self.blocks.region(&self.config.geometry, RegionKind::Status);
+        let start = Instant::now();
+        while start.elapsed() < LAUNCH_TIMEOUT {
+            relay.health()?;
+            let report = status.as_ref().and_then(|status| LaunchReport::load(status).ok().flatten());
+            match report {
+                Some(LaunchReport { fault: LaunchFault::None, .. }) => return Ok(()),
+                Some(LaunchReport { fault, region, .. }) => return Err(OpenError::Refused { fault, region }),
+                None => std::thread::sleep(Duration::from_micros(200)),
+            }
+        }
+        Err(OpenError::Silent { seconds: LAUNCH_TIMEOUT.as_secs() })
+    }
+
+    /// Tells how many slots are outstanding, after each publish and each reap. The relay parks only while it is 0.
+    pub fn note_outstanding(&self, slots: u64) {
+        if let Some(relay) = &self.relay {
+            relay.note_outstanding(slots);
+        }
+    }
+
+    /// Quanta of the newest launch.
+    #[must_use]
+    pub fn quanta(&self) -> Quanta {
+        self.relay.as_ref().map_or_else(Quanta::default, Relay::quanta)
+    }
+
+    /// Whether the device is still there.
+    ///
+    /// # Errors
+    /// [`DeviceLost`] with the reason if it is not.
+    pub fn health(&self) -> Result<(), DeviceLost> {
+        self.relay.as_ref().map_or(Ok(()), Relay::health)
+    }
+
+    /// Makes all workers leave at their next tile boundary and waits for them. Does nothing if no relay runs.
+    ///
+    /// # Errors
+    /// [`DeviceLost`] if the device was lost before.
+    pub fn stop(&mut self) -> Result<(), DeviceLost> {
+        let Some(relay) = &mut self.relay else { return Ok(()) };
+        if let Some(quanta) = relay.stop() {
+            self.quanta = Some(quanta);
+        }
+        relay.health()
+    }
+
+    /// Puts the regions into their initial state, so that [`launch`](Self::launch) can start again. Stops the relay first.
+    ///
+    /// # Errors
+    /// [`OpenError`] if the device is lost or a call fails.
+    pub fn reset(&mut self) -> Result<(), OpenError> {
+        self.stop()?;
+        self.relay = None;
+        if let Some(quanta) = &mut self.quanta {
+            self.blocks.reset(&self.config.geometry, quanta)?;
+        }
+        Ok(())
+    }
+
+    /// Allocates memory for operations to work on.
+    ///
+    /// # Errors
+    /// [`MemoryError`] says why there is none.
+    pub fn allocate(&self, bytes: u64, usage: MemoryUse) -> Result<Buffer, MemoryError> {
+        Buffer::allocate(&self.gpu, bytes, usage)
+    }
+
+    /// Maps the pages of a region into the device (`VK_EXT_external_memory_host`). The buffer keeps the region alive.
+    ///
+    /// # Errors
+    /// [`ImportError`] says why that is not possible.
+    pub fn import(&self, region: &Region) -> Result<Buffer, ImportError> {
+        Buffer::import(&self.gpu, region)
+    }
+}
+
+/// Processors but one, which the host needs to publish and reap.
+fn host_workers() -> u32 {
+    let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
+    processors.saturating_sub(1).max(1)
+}
+
+/// Launches more workers than can be resident and reads how many were at once. Nothing tells it portably.
+fn probe_workers(
+    kernel: &Kernel,
+    blocks: &Blocks,
+    geometry: &Geometry,
+    quanta: &mut quantum::Quanta,
+) -> Result<u32, OpenError> {
+    // Enough turns that the first workers are still there when the last resident one has come.
+    let fuel = MAX_TILE_FUEL + 1000;
+    let launch = Launch { fuel, ..blocks.launch(geometry, PROBE_WORKERS) };
+    let end = quanta.run(kernel, &launch)?;
+    if !quanta.wait(end, LAUNCH_TIMEOUT)? {
+        return Err(OpenError::Silent { seconds: LAUNCH_TIMEOUT.as_secs() });
+    }
+    let status = blocks.region(geometry, RegionKind::Status);
+    let peak = status.and_then(|status| Counters::load(&status)).map_or(1, |(_, counters)| counters.resident_peak);
+    blocks.reset(geometry, quanta)?;
+    Ok(peak.clamp(1, PROBE_WORKERS))
+}

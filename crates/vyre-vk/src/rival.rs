@@ -1,0 +1,107 @@
+//! What vyre is measured against: the same kernel, submitted for each slot and waited for with a fence.
+//!
+//! # Safety
+//!
+//! The fence is waited for before the command buffer or the fence is used again or destroyed.
+#![allow(unsafe_code, reason = "calls Vulkan; see the Safety section above")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ash::vk;
+use vyre_mem::Region;
+use vyre_protocol::geometry::Priority;
+use vyre_protocol::launch::{Launch, MAX_TILE_FUEL};
+use vyre_protocol::operation::Operation;
+use vyre_protocol::ring::Ring;
+use vyre_protocol::slot::Slot;
+use zerocopy::IntoBytes;
+
+use crate::error::{Named, OpenError, VulkanError};
+use crate::gpu::Gpu;
+use crate::instance::Vulkan;
+use crate::kernel::Kernel;
+use crate::quantum::Quanta;
+use crate::resident::{Blocks, KernelConfig};
+
+/// One worker of the kernel that runs one slot each time it is submitted, recorded once, as a careful user would do it.
+pub struct SubmitFence {
+    ring: Ring<Region>,
+    commands: vk::CommandBuffer,
+    pool: vk::CommandPool,
+    fence: vk::Fence,
+    _kernel: Kernel,
+    _blocks: Blocks,
+    gpu: Arc<Gpu>,
+}
+
+impl Drop for SubmitFence {
+    fn drop(&mut self) {
+        // SAFETY: every round trip waits for its fence, so nothing is pending.
+        unsafe {
+            self.gpu.raw.destroy_fence(self.fence, None);
+            self.gpu.raw.destroy_command_pool(self.pool, None);
+        }
+    }
+}
+
+impl SubmitFence {
+    /// Prepares the kernel on a device of its own, so that no relay disturbs it.
+    ///
+    /// # Errors
+    /// [`OpenError`] says why the device cannot be used.
+    pub fn new(vulkan: &Vulkan, index: usize, config: &KernelConfig) -> Result<SubmitFence, OpenError> {
+        let gpu = Gpu::open(vulkan, index)?;
+        let kernel = Kernel::new(&gpu, config.operations)?;
+        let blocks = Blocks::allocate(&gpu, &config.geometry)?;
+        blocks.reset(&config.geometry, &mut Quanta::new(&gpu)?)?;
+        // Fuel for exactly one turn with work.
+        let launch = Launch { fuel: MAX_TILE_FUEL, ..blocks.launch(&config.geometry, 1) };
+        let (pool, commands, fence) = record(&gpu, &kernel, &launch)?;
+        let ring = Ring::new(config.geometry, blocks.ring_memory(&config.geometry));
+        Ok(SubmitFence { ring, commands, pool, fence, _kernel: kernel, _blocks: blocks, gpu })
+    }
+
+    /// Publishes a NOP, submits, waits for the fence and reaps: the time from before the first to after the last.
+    ///
+    /// # Errors
+    /// [`VulkanError`] if a call fails, or if the slot did not complete.
+    pub fn round_trip(&mut self) -> Result<Duration, VulkanError> {
+        let incomplete = VulkanError { call: "a submitted quantum", result: vk::Result::INCOMPLETE };
+        let start = Instant::now();
+        self.ring.publish(Priority::Normal, &Slot::new(Operation::Nop)).map_err(|_| incomplete)?;
+        let info = vk::SubmitInfo::default().command_buffers(std::slice::from_ref(&self.commands));
+        self.gpu.submit(&info, self.fence)?;
+        // SAFETY: the fence is signalled by the submission above and reset only after the wait.
+        unsafe {
+            self.gpu.raw.wait_for_fences(&[self.fence], true, u64::MAX).named("vkWaitForFences")?;
+            self.gpu.raw.reset_fences(&[self.fence]).named("vkResetFences")?;
+        }
+        let completion = self.ring.reap().ok().flatten();
+        let took = start.elapsed();
+        completion.map(|_| took).ok_or(incomplete)
+    }
+}
+
+/// Records the dispatch once.
+fn record(
+    gpu: &Gpu,
+    kernel: &Kernel,
+    launch: &Launch,
+) -> Result<(vk::CommandPool, vk::CommandBuffer, vk::Fence), VulkanError> {
+    let pool = vk::CommandPoolCreateInfo::default().queue_family_index(gpu.queue_family);
+    // SAFETY: structures live until the calls return; the buffer is recorded before it is submitted; if a later call fails,
+    // the device's destruction takes the few objects made before it along.
+    unsafe {
+        let pool = gpu.raw.create_command_pool(&pool, None).named("vkCreateCommandPool")?;
+        let info = vk::CommandBufferAllocateInfo::default().command_pool(pool).command_buffer_count(1);
+        let commands = gpu.raw.allocate_command_buffers(&info).named("vkAllocateCommandBuffers")?[0];
+        gpu.raw.begin_command_buffer(commands, &vk::CommandBufferBeginInfo::default()).named("vkBeginCommandBuffer")?;
+        gpu.raw.cmd_bind_pipeline(commands, vk::PipelineBindPoint::COMPUTE, kernel.pipeline);
+        gpu.raw.cmd_push_constants(commands, kernel.layout, vk::ShaderStageFlags::COMPUTE, 0, launch.as_bytes());
+        gpu.raw.cmd_dispatch(commands, launch.workers, 1, 1);
+        gpu.raw.end_command_buffer(commands).named("vkEndCommandBuffer")?;
+        let fence = gpu.raw.create_fence(&vk::FenceCreateInfo::default(), None).named("vkCreateFence")?;
+        Ok((pool, commands, fence))
+    }
+}

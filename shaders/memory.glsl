@@ -1,0 +1,76 @@
+// The only ways in which the kernel touches memory.
+//
+// Words that another side or another worker may touch are accessed by atomics at device scope with explicit semantics.
+// Bulk data is accessed plainly but "nonprivate", so that the barriers around a tile order it (Vulkan memory model).
+
+layout(buffer_reference, buffer_reference_align = 4, std430) nonprivate buffer Words { uint w[]; };
+layout(buffer_reference, buffer_reference_align = 16, std430) nonprivate buffer Vectors { uvec4 v[]; };
+
+layout(push_constant, std430) uniform Launch {
+    uvec2 regions[REGION_COUNT];
+    uint quantum;
+    uint fuel;
+    uint workers;
+    uint reserved;
+} launch;
+
+#define RELAXED gl_ScopeDevice, 0, 0
+#define ACQUIRE gl_ScopeDevice, gl_StorageSemanticsBuffer, gl_SemanticsAcquire | gl_SemanticsMakeVisible
+#define RELEASE gl_ScopeDevice, gl_StorageSemanticsBuffer, gl_SemanticsRelease | gl_SemanticsMakeAvailable
+#define ACQ_REL gl_ScopeDevice, gl_StorageSemanticsBuffer, \
+    gl_SemanticsAcquireRelease | gl_SemanticsMakeAvailable | gl_SemanticsMakeVisible
+
+Words region(uint kind) { return Words(launch.regions[kind]); }
+
+uint load(uint kind, uint word) { return atomicLoad(region(kind).w[word], RELAXED); }
+uint load_acquire(uint kind, uint word) { return atomicLoad(region(kind).w[word], ACQUIRE); }
+void store(uint kind, uint word, uint value) { atomicStore(region(kind).w[word], value, RELAXED); }
+
+uint local_load(uint word) { return load(REGION_LOCAL, word); }
+uint local_load_acquire(uint word) { return load_acquire(REGION_LOCAL, word); }
+void local_store(uint word, uint value) { store(REGION_LOCAL, word, value); }
+void local_store_release(uint word, uint value) { atomicStore(region(REGION_LOCAL).w[word], value, RELEASE); }
+uint local_add(uint word, uint value) { return atomicAdd(region(REGION_LOCAL).w[word], value, RELAXED); }
+uint local_add_acq_rel(uint word, uint value) { return atomicAdd(region(REGION_LOCAL).w[word], value, ACQ_REL); }
+
+// Whether the word was `old` and is `new` now.
+bool local_swap(uint word, uint old, uint new) {
+    return atomicCompSwap(region(REGION_LOCAL).w[word], old, new, gl_ScopeDevice, gl_StorageSemanticsBuffer,
+        gl_SemanticsAcquireRelease | gl_SemanticsMakeAvailable | gl_SemanticsMakeVisible, gl_StorageSemanticsBuffer,
+        gl_SemanticsAcquire | gl_SemanticsMakeVisible) == old;
+}
+
+uvec2 address_at(uvec2 base, uint offset) {
+    uint carry;
+    uint low = uaddCarry(base.x, offset, carry);
+    return uvec2(low, base.y + carry);
+}
+
+// All lanes of the worker meet; what one wrote to shared memory the others see.
+void meet() { barrier(); }
+
+// All lanes meet, and what they read and wrote in buffers is ordered against other workers and the host.
+void meet_device() {
+    controlBarrier(gl_ScopeWorkgroup, gl_ScopeDevice, gl_StorageSemanticsBuffer | gl_StorageSemanticsShared,
+        gl_SemanticsAcquireRelease | gl_SemanticsMakeAvailable | gl_SemanticsMakeVisible);
+}
+
+// One 8-byte word of a stamped record. Each lane orders its own pair, and the bulk data before it.
+#ifdef VYRE_INT64
+layout(buffer_reference, buffer_reference_align = 8, std430) nonprivate buffer Words64 { uint64_t d[]; };
+void store_stamped(uvec2 address, uint index, uint data, uint stamp) {
+    atomicStore(Words64(address).d[index], packUint2x32(uvec2(data, stamp)), RELEASE);
+}
+#else
+void store_stamped(uvec2 address, uint index, uint data, uint stamp) {
+    atomicStore(Words(address).w[2 * index], data, RELAXED);
+    atomicStore(Words(address).w[2 * index + 1], stamp, RELEASE);
+}
+#endif
+
+// Writes a stamped record from shared memory, one lane a word.
+void write_record(uint kind, uint word, uint stamp, uint record[RECORD_DATA]) {
+    if (LANE < RECORD_DATA) {
+        store_stamped(address_at(launch.regions[kind], word * 4), LANE, record[LANE], stamp);
+    }
+}
