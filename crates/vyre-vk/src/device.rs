@@ -14,6 +14,7 @@ use vyre_protocol::MIN_LANES;
 use vyre_protocol::launch::LAUNCH_BYTES;
 
 use crate::instance::Vulkan;
+use crate::memory::BUFFER_USAGE;
 
 /// What kind of device it is, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -141,7 +142,7 @@ pub(crate) fn report(vulkan: &Vulkan, physical: vk::PhysicalDevice, index: usize
     // SAFETY (the queries below): `physical` comes from this live instance.
     let extensions = unsafe { instance.enumerate_device_extension_properties(physical) }.unwrap_or_default();
     let has = |name: &CStr| extensions.iter().any(|extension| extension.extension_name_as_c_str() == Ok(name));
-    let importable = has(ext::external_memory_host::NAME);
+    let importable = has(ext::external_memory_host::NAME) && imports_host_pages(instance, physical);
 
     let mut subgroup = vk::PhysicalDeviceSubgroupProperties::default();
     let mut driver = vk::PhysicalDeviceDriverProperties::default();
@@ -194,6 +195,19 @@ pub(crate) fn report(vulkan: &Vulkan, physical: vk::PhysicalDevice, index: usize
         physical,
         cache_key: (core.vendor_id, core.device_id, core.driver_version, core.pipeline_cache_uuid),
     }
+}
+
+/// Whether buffers may be made over imported host pages. Having the extension is not enough: SwiftShader has it, and says here
+/// that no buffer can use it.
+fn imports_host_pages(instance: &ash::Instance, physical: vk::PhysicalDevice) -> bool {
+    let info = vk::PhysicalDeviceExternalBufferInfo::default()
+        .usage(BUFFER_USAGE)
+        .handle_type(vk::ExternalMemoryHandleTypeFlags::HOST_ALLOCATION_EXT);
+    let mut properties = vk::ExternalBufferProperties::default();
+    // SAFETY: a query on a live physical device that has the extension of this handle type.
+    unsafe { instance.get_physical_device_external_buffer_properties(physical, &info, &mut properties) };
+    let features = properties.external_memory_properties.external_memory_features;
+    features.contains(vk::ExternalMemoryFeatureFlags::IMPORTABLE)
 }
 
 fn version(version: u32) -> String {

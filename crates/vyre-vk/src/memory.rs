@@ -14,6 +14,7 @@ use ash::vk;
 use gpu_allocator::MemoryLocation;
 use gpu_allocator::vulkan::{Allocation, AllocationCreateDesc, AllocationScheme};
 use vyre_mem::{Region, WriteOrder};
+use vyre_protocol::words::SharedWords;
 
 use crate::error::{ImportError, MemoryError, Named, VulkanError};
 use crate::gpu::{Gpu, lock};
@@ -28,6 +29,13 @@ pub enum MemoryUse {
     /// Not mapped; only the device touches it.
     Local,
 }
+
+/// How every buffer may be used: the kernel reaches it by its address, and the local region is cleared by a transfer.
+pub(crate) const BUFFER_USAGE: vk::BufferUsageFlags = vk::BufferUsageFlags::from_raw(
+    vk::BufferUsageFlags::STORAGE_BUFFER.as_raw()
+        | vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS.as_raw()
+        | vk::BufferUsageFlags::TRANSFER_DST.as_raw(),
+);
 
 /// Largest buffer: lengths and offsets are 32-bit multiples of four.
 const MAX_BYTES: u64 = 0xffff_fffc;
@@ -76,7 +84,8 @@ impl Buffer {
         self.owned.buffer
     }
 
-    /// Allocates a buffer of `bytes` bytes, rounded up to a multiple of four.
+    /// Allocates a buffer of `bytes` bytes, rounded up to a multiple of four. Mapped memory is zeroed: what the driver hands
+    /// out may hold another tenant's bytes.
     pub(crate) fn allocate(gpu: &Arc<Gpu>, bytes: u64, usage: MemoryUse) -> Result<Buffer, MemoryError> {
         if bytes == 0 || bytes > MAX_BYTES {
             return Err(MemoryError::Size { bytes, max: MAX_BYTES });
@@ -90,7 +99,14 @@ impl Buffer {
             MemoryUse::Local => raw.allocate_local(gpu).map(|()| None),
         };
         match filled {
-            Ok(mapped) => Ok(Buffer::finish(gpu, raw, len, mapped)),
+            Ok(mapped) => {
+                let buffer = Buffer::finish(gpu, raw, len, mapped);
+                if let Some(region) = &buffer.region {
+                    (0..region.len() / 4).for_each(|word| region.store(word, 0));
+                    region.publish_fence();
+                }
+                Ok(buffer)
+            }
             Err(error) => {
                 raw.free(gpu);
                 Err(error)
@@ -168,12 +184,8 @@ enum Backing {
 
 impl Raw {
     fn buffer(gpu: &Gpu, len: u64, external: vk::ExternalMemoryHandleTypeFlags) -> Result<Raw, MemoryError> {
-        let usage = vk::BufferUsageFlags::STORAGE_BUFFER
-            | vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS
-            | vk::BufferUsageFlags::TRANSFER_DST
-            | vk::BufferUsageFlags::TRANSFER_SRC;
         let mut outside = vk::ExternalMemoryBufferCreateInfo::default().handle_types(external);
-        let mut info = vk::BufferCreateInfo::default().size(len).usage(usage);
+        let mut info = vk::BufferCreateInfo::default().size(len).usage(BUFFER_USAGE);
         if !external.is_empty() {
             info = info.push_next(&mut outside);
         }

@@ -280,7 +280,7 @@ impl Resident {
         Ok(())
     }
 
-    /// Allocates memory for operations to work on.
+    /// Allocates memory for operations to work on. Mapped memory is zeroed, [`MemoryUse::Local`] memory is not.
     ///
     /// # Errors
     /// [`MemoryError`] says why there is none.
