@@ -1,1 +1,20 @@
-//! The ring protocol executed by host threads: the oracle, and the engine without a GPU.
+//! The ring protocol executed by host threads.
+//!
+//! Two uses: the oracle that every device is tested against, and the engine of machines without a Vulkan device. Its functions
+//! stand beside the GLSL that they mirror: `claim.rs` beside `claim.glsl`, `execute.rs` beside `execute.glsl` and `op_*.glsl`,
+//! `finish.rs` beside `finish.glsl`, `worker.rs` beside `resident.comp` and `report.glsl`. Where the kernel spreads work over
+//! lanes, a worker here does it in one thread.
+#![forbid(unsafe_code)]
+
+mod claim;
+mod engine;
+mod execute;
+mod finish;
+mod ops;
+mod span;
+mod sync;
+mod worker;
+
+pub use engine::{Quanta, Reference};
+pub use ops::{Backing, SharedBytes};
+pub use span::Span;

@@ -1,0 +1,283 @@
+//! The threads that play the device.
+
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use vyre_protocol::control::{COMMAND, Command, DOORBELLS, initialise};
+use vyre_protocol::geometry::{Direction, Geometry, PARTITIONS};
+use vyre_protocol::header::{RegionHeader, RegionKind};
+use vyre_protocol::launch::MAX_TILE_FUEL;
+use vyre_protocol::local::FRONT;
+use vyre_protocol::resource::{Handle, ResourceEntry};
+use vyre_protocol::ring::RingMemory;
+use vyre_protocol::words::SharedWords;
+
+use crate::ops::Backing;
+use crate::span::Span;
+use crate::sync::{Ordering, fence};
+use crate::worker::Worker;
+
+/// Turns of a quantum. About a millisecond without work, after which a worker looks whether it may sleep.
+const QUANTUM_FUEL: u32 = 20_000 + MAX_TILE_FUEL;
+
+/// All regions, over three blocks.
+pub(crate) struct Regions {
+    regions: [Span; RegionKind::COUNT],
+    blocks: [Span; 2],
+}
+
+impl Regions {
+    fn new(geometry: &Geometry) -> Self {
+        let directions = [Direction::HostToDevice, Direction::DeviceToHost, Direction::DeviceOnly];
+        let blocks = directions.map(|direction| Span::new(geometry.block_bytes(direction) as usize / 4));
+        let regions = RegionKind::ALL.map(|kind| {
+            let first = geometry.region_offset(kind) as usize / 4;
+            blocks[kind.direction() as usize].part(first, geometry.region_bytes(kind) as usize / 4)
+        });
+        let [to_device, to_host, _] = blocks;
+        Regions { regions, blocks: [to_device, to_host] }
+    }
+
+    pub(crate) fn get(&self, kind: RegionKind) -> &Span {
+        &self.regions[kind as usize]
+    }
+
+    fn reset(&self, geometry: &Geometry) {
+        initialise(geometry, Direction::HostToDevice, &self.blocks[0]);
+        initialise(geometry, Direction::DeviceToHost, &self.blocks[1]);
+        let local = self.get(RegionKind::Local);
+        (0..SharedWords::len(local)).for_each(|word| local.store(word, 0));
+        RegionHeader::new(geometry, RegionKind::Local).store(local);
+        local.publish_fence();
+    }
+}
+
+/// What the handles stand for.
+pub(crate) struct Resources(RwLock<Vec<Option<(u32, Backing)>>>);
+
+impl Resources {
+    pub(crate) fn get(&self, handle: Handle) -> Option<Backing> {
+        let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let entry = table.get(handle.index() as usize)?.as_ref()?;
+        (entry.0 == handle.generation()).then(|| entry.1.clone())
+    }
+}
+
+/// Wakes sleepers; nearly free to ring when nobody sleeps.
+#[derive(Default)]
+pub(crate) struct Bell {
+    asleep: AtomicBool,
+    lock: Mutex<()>,
+    wake: Condvar,
+}
+
+impl Bell {
+    /// Wakes whoever sleeps. What the caller stored before, the sleeper sees, or it does not fall asleep.
+    pub(crate) fn ring(&self) {
+        fence(Ordering::SeqCst);
+        if self.asleep.load(Ordering::Relaxed) {
+            let _guard = self.guard();
+            self.asleep.store(false, Ordering::Relaxed);
+            self.wake.notify_all();
+        }
+    }
+
+    /// Sleeps until the bell rings or the time is up, unless `reason_to_stay_awake` holds.
+    fn sleep(&self, timeout: Duration, reason_to_stay_awake: impl Fn() -> bool) {
+        let guard = self.guard();
+        self.asleep.store(true, Ordering::Relaxed);
+        // Pairs with the fence in `ring`: either it sees us asleep, or we see what its caller stored.
+        fence(Ordering::SeqCst);
+        if !reason_to_stay_awake() {
+            drop(self.wake.wait_timeout(guard, timeout));
+        }
+    }
+
+    fn guard(&self) -> MutexGuard<'_, ()> {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Shared {
+    geometry: Geometry,
+    regions: Regions,
+    resources: Resources,
+    published: Bell,
+    completed: Bell,
+    stop: AtomicBool,
+    launched: AtomicU64,
+    finished: AtomicU64,
+}
+
+/// How many quanta there were, over all workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Quanta {
+    /// Begun.
+    pub launched: u64,
+    /// Ended.
+    pub finished: u64,
+}
+
+/// The protocol's device, played by threads. Dropping it stops them.
+pub struct Reference {
+    shared: Arc<Shared>,
+    workers: u32,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Reference {
+    /// An engine with that many workers (at least one). [`start`](Self::start) starts them.
+    #[must_use]
+    pub fn new(geometry: Geometry, workers: u32) -> Reference {
+        let regions = Regions::new(&geometry);
+        regions.reset(&geometry);
+        let table = (0..geometry.counts().resources).map(|_| None).collect();
+        let shared = Shared {
+            geometry,
+            regions,
+            resources: Resources(RwLock::new(table)),
+            published: Bell::default(),
+            completed: Bell::default(),
+            stop: AtomicBool::new(false),
+            launched: AtomicU64::new(0),
+            finished: AtomicU64::new(0),
+        };
+        Reference { shared: Arc::new(shared), workers: workers.max(1), threads: Vec::new() }
+    }
+
+    /// Workers.
+    #[must_use]
+    pub fn workers(&self) -> u32 {
+        self.workers
+    }
+
+    /// Memory for a [`Ring`](vyre_protocol::ring::Ring) over this engine.
+    #[must_use]
+    pub fn ring_memory(&self) -> RingMemory<Span> {
+        RingMemory {
+            control: self.region(RegionKind::Control),
+            slots: self.region(RegionKind::Ring),
+            completions: self.region(RegionKind::Completions),
+        }
+    }
+
+    /// A region.
+    #[must_use]
+    pub fn region(&self, kind: RegionKind) -> Span {
+        self.shared.regions.get(kind).clone()
+    }
+
+    /// Gives a handle its meaning. The entry's address is ignored; a generation of 0 frees the index.
+    ///
+    /// An index beyond the table is ignored, and its handles fault.
+    pub fn bind(&self, index: u32, entry: &ResourceEntry, backing: Backing) {
+        let mut table = self.shared.resources.0.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = table.get_mut(index as usize) {
+            *place = (entry.generation != 0).then_some((entry.generation, backing));
+            entry.store(self.shared.regions.get(RegionKind::Resources), index);
+        }
+    }
+
+    /// Starts the threads on freshly [reset](Self::reset) regions. Does nothing while they run.
+    ///
+    /// # Errors
+    /// The operating system's, if it gives no thread; those that were started are stopped again.
+    pub fn start(&mut self) -> std::io::Result<()> {
+        if !self.threads.is_empty() {
+            return Ok(());
+        }
+        self.shared.stop.store(false, Ordering::Release);
+        for id in 0..self.workers {
+            let (shared, workers) = (Arc::clone(&self.shared), self.workers);
+            let thread = std::thread::Builder::new().name(format!("vyre-worker-{id}"));
+            match thread.spawn(move || work(&shared, id, workers)) {
+                Ok(thread) => self.threads.push(thread),
+                Err(error) => {
+                    self.stop();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Wakes sleeping workers; call it after each publish.
+    pub fn wake(&self) {
+        self.shared.published.ring();
+    }
+
+    /// Sleeps until a slot completes or the time is up. It may return early; look at the ring before and after.
+    pub fn sleep_until_completion(&self, timeout: Duration, reason_to_stay_awake: impl Fn() -> bool) {
+        self.shared.completed.sleep(timeout, reason_to_stay_awake);
+    }
+
+    /// Quanta so far.
+    #[must_use]
+    pub fn quanta(&self) -> Quanta {
+        let finished = self.shared.finished.load(Ordering::Acquire);
+        Quanta { launched: self.shared.launched.load(Ordering::Acquire), finished }
+    }
+
+    /// Makes all workers leave at their next tile boundary, and joins them.
+    pub fn stop(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        let control = self.shared.regions.get(RegionKind::Control);
+        control.store(COMMAND as usize, Command::Leave.code());
+        control.publish_fence();
+        self.shared.published.ring();
+        for thread in self.threads.drain(..) {
+            // A worker does not panic; if one did, its message was printed and there is nothing to add.
+            let _ = thread.join();
+        }
+    }
+
+    /// Puts the regions into their initial state, resources included, so that [`start`](Self::start) can start again. Stops
+    /// the workers first.
+    pub fn reset(&mut self) {
+        self.stop();
+        self.shared.regions.reset(&self.shared.geometry);
+        self.shared.resources.0.write().unwrap_or_else(PoisonError::into_inner).fill(None);
+    }
+}
+
+impl Drop for Reference {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A worker's thread: quanta until it is stopped, asleep while there is nothing to do.
+fn work(shared: &Shared, id: u32, workers: u32) {
+    while !shared.stop.load(Ordering::Acquire) {
+        shared.launched.fetch_add(1, Ordering::AcqRel);
+        let mut worker = Worker::new(&shared.regions, &shared.resources, &shared.completed, id, workers);
+        let ran = worker.run_quantum(QUANTUM_FUEL);
+        shared.finished.fetch_add(1, Ordering::AcqRel);
+        match ran {
+            None => return,
+            Some(true) => {}
+            Some(false) => doze(shared),
+        }
+    }
+}
+
+/// Yields for a while, then sleeps, until there is something to do.
+fn doze(shared: &Shared) {
+    let rung = || {
+        let control = shared.regions.get(RegionKind::Control);
+        let local = shared.regions.get(RegionKind::Local);
+        (0..PARTITIONS).any(|p| control.load(DOORBELLS as usize + p) != local.load(FRONT as usize + p))
+            || shared.stop.load(Ordering::Relaxed)
+    };
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_micros(200) {
+        if rung() {
+            return;
+        }
+        std::thread::yield_now();
+    }
+    // The timeout only bounds how late a client notices that forgot to wake us.
+    shared.published.sleep(Duration::from_secs(1), rung);
+}

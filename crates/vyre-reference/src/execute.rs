@@ -1,0 +1,142 @@
+//! From a claimed tile to its work: the same checks, in the same order, as `execute.glsl`.
+
+use vyre_protocol::control::{TENANT_WORDS, TENANTS, TenantState, operation_bit};
+use vyre_protocol::fault::Fault;
+use vyre_protocol::header::{HEADER_WORDS, RegionKind};
+use vyre_protocol::operation::{MAX_TILE_BYTES, Operation};
+use vyre_protocol::resource::{ENTRY_WORDS, Handle, INDEX_BITS, READ, SHARED, WRITE};
+use vyre_protocol::slot::{Operand, Slot};
+use vyre_protocol::words::SharedWords;
+
+use crate::claim::{Claim, STATE_FAULT, STATE_FAULT_WORD, slot_word, state_word};
+use crate::ops::{self, Backing};
+use crate::worker::Worker;
+
+/// Why a slot does not run, and the offending word.
+pub(crate) type Refusal = (Fault, u32);
+
+/// A resource and where in it the operand lies.
+pub(crate) struct Resolved {
+    pub(crate) backing: Backing,
+    pub(crate) offset: usize,
+}
+
+impl Worker<'_> {
+    /// Reads the slot of a claim and runs the tile.
+    pub(crate) fn execute(&mut self, claim: Claim) -> Slot {
+        let word = |i: u32| self.region(RegionKind::Ring).load(slot_word(claim.index, i));
+        let slot = Slot {
+            sequence: word(0),
+            operation: word(1),
+            tiles: word(2),
+            tenant: word(3),
+            input: Operand { handle: word(4), offset: word(5) },
+            output: Operand { handle: word(6), offset: word(7) },
+            length: word(8),
+            tile_span: word(9),
+            args: std::array::from_fn(|i| word(10 + i as u32)),
+        };
+        // The slot's other tiles are spared once one has faulted.
+        if self.local.load(state_word(claim.index, STATE_FAULT) as usize) != Fault::None.code() {
+            return slot;
+        }
+        if let Err((fault, word)) = self.run(&slot, claim.tile)
+            && self.local.swap(state_word(claim.index, STATE_FAULT), Fault::None.code(), fault.code())
+        {
+            self.local.store(state_word(claim.index, STATE_FAULT_WORD) as usize, word);
+        }
+        slot
+    }
+
+    fn run(&mut self, slot: &Slot, tile: u32) -> Result<(), Refusal> {
+        let operation = self.check_slot(slot)?;
+        match operation {
+            Operation::Nop => Ok(()),
+            Operation::Fill => {
+                check_bytes(slot)?;
+                let output = self.resolve(slot, slot.output, slot.length, WRITE)?;
+                ops::fill(slot, tile, &output);
+                Ok(())
+            }
+            Operation::Copy => {
+                check_bytes(slot)?;
+                let input = self.resolve(slot, slot.input, slot.length, READ)?;
+                let output = self.resolve(slot, slot.output, slot.length, WRITE)?;
+                ops::copy(slot, tile, &input, &output);
+                Ok(())
+            }
+            Operation::Blake3 => {
+                ops::check_blake3(slot)?;
+                // A length beyond the last multiple of four fits in no resource.
+                let rounded = slot.length.checked_next_multiple_of(4).unwrap_or(u32::MAX);
+                let input = self.resolve(slot, slot.input, rounded, READ)?;
+                let output = self.resolve(slot, slot.output, slot.tiles * 32, WRITE)?;
+                ops::blake3(slot, tile, &input, &output, &mut self.scratch);
+                Ok(())
+            }
+        }
+    }
+
+    fn check_slot(&self, slot: &Slot) -> Result<Operation, Refusal> {
+        let control = self.region(RegionKind::Control);
+        let tenant = |word: u32| (TENANTS + slot.tenant * TENANT_WORDS + word) as usize;
+        if slot.tenant >= self.tenants || control.load_acquire(tenant(0)) != TenantState::Active.code() {
+            return Err((Fault::UnknownTenant, slot.tenant));
+        }
+        let unknown = (Fault::UnknownOperation, slot.operation);
+        let operation = Operation::from_code(slot.operation).ok_or(unknown)?;
+        if control.load(tenant(1)) & operation_bit(slot.operation) == 0 {
+            return Err((Fault::OperationDenied, slot.operation));
+        }
+        Ok(operation)
+    }
+
+    /// The resource behind an operand, of which `bytes` bytes are to be accessed.
+    fn resolve(&self, slot: &Slot, operand: Operand, bytes: u32, access: u32) -> Result<Resolved, Refusal> {
+        let Operand { handle, offset } = operand;
+        let (index, generation) = (handle & ((1 << INDEX_BITS) - 1), handle >> INDEX_BITS);
+        let table = self.region(RegionKind::Resources);
+        let entry = |word: u32| (HEADER_WORDS + index * ENTRY_WORDS + word) as usize;
+        if index >= self.resource_count || generation == 0 || table.load_acquire(entry(3)) != generation {
+            return Err((Fault::BadHandle, handle));
+        }
+        let owner = table.load(entry(4));
+        if (owner != SHARED && owner != slot.tenant) || table.load(entry(5)) & access != access {
+            return Err((Fault::AccessDenied, handle));
+        }
+        if !offset.is_multiple_of(4) {
+            return Err((Fault::Misaligned, offset));
+        }
+        let length = table.load(entry(2));
+        if offset > length || bytes > length - offset {
+            return Err((Fault::OutOfRange, offset));
+        }
+        let backing = self.resources.get(Handle::new(index, generation)).ok_or((Fault::BadHandle, handle))?;
+        Ok(Resolved { backing, offset: offset as usize })
+    }
+}
+
+/// Whether `tiles` tiles of `span` bytes cover `length` bytes.
+pub(crate) fn covers(tiles: u32, span: u32, length: u32) -> bool {
+    u64::from(tiles) * u64::from(span) >= u64::from(length)
+}
+
+/// The bytes of a tile within the slot's length.
+pub(crate) fn tile_range(slot: &Slot, tile: u32, span: u32) -> std::ops::Range<usize> {
+    let start = (u64::from(tile) * u64::from(span)).min(u64::from(slot.length)) as usize;
+    start..(start + span as usize).min(slot.length as usize)
+}
+
+/// What FILL and COPY have in common.
+fn check_bytes(slot: &Slot) -> Result<(), Refusal> {
+    if let Some(odd) = [slot.length, slot.tile_span].into_iter().find(|value| !value.is_multiple_of(4)) {
+        return Err((Fault::Misaligned, odd));
+    }
+    if slot.tile_span == 0 || slot.tile_span > MAX_TILE_BYTES {
+        return Err((Fault::BadArgument, slot.tile_span));
+    }
+    if !covers(slot.tiles, slot.tile_span, slot.length) {
+        return Err((Fault::BadArgument, slot.tiles));
+    }
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! A region: a part of a block of words that all threads share.
+
+use std::sync::Arc;
+
+use vyre_protocol::words::SharedWords;
+
+use crate::sync::{AtomicU32, Ordering, fence};
+
+/// A region of shared words. Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct Span {
+    block: Arc<[AtomicU32]>,
+    first: usize,
+    len: usize,
+}
+
+impl Span {
+    /// A whole block of zeroed words.
+    #[must_use]
+    pub fn new(len: usize) -> Span {
+        Span { block: (0..len).map(|_| AtomicU32::new(0)).collect(), first: 0, len }
+    }
+
+    /// A part of the span; what lies beyond its end is cut off.
+    pub(crate) fn part(&self, first: usize, len: usize) -> Span {
+        let first = first.min(self.len);
+        Span { block: Arc::clone(&self.block), first: self.first + first, len: len.min(self.len - first) }
+    }
+
+    fn word(&self, index: usize) -> Option<&AtomicU32> {
+        if index < self.len { self.block.get(self.first + index) } else { None }
+    }
+
+    /// Adds and returns what was there before.
+    pub(crate) fn add(&self, index: u32, value: u32, order: Ordering) -> u32 {
+        self.word(index as usize).map_or(0, |word| word.fetch_add(value, order))
+    }
+
+    /// Raises a word to at least `value`.
+    pub(crate) fn max(&self, index: u32, value: u32) {
+        if let Some(word) = self.word(index as usize) {
+            word.fetch_max(value, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the word was `old` and is `new` now; orders both ways.
+    pub(crate) fn swap(&self, index: u32, old: u32, new: u32) -> bool {
+        let exchange = |word: &AtomicU32| word.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        self.word(index as usize).is_some_and(exchange)
+    }
+
+    /// Stores a word behind everything stored before it.
+    pub(crate) fn store_release(&self, index: u32, value: u32) {
+        if let Some(word) = self.word(index as usize) {
+            word.store(value, Ordering::Release);
+        }
+    }
+}
+
+impl SharedWords for Span {
+    fn len(&self) -> usize {
+        self.len
+    }
+    fn load_acquire(&self, index: usize) -> u32 {
+        self.word(index).map_or(0, |word| word.load(Ordering::Acquire))
+    }
+    fn load(&self, index: usize) -> u32 {
+        self.word(index).map_or(0, |word| word.load(Ordering::Relaxed))
+    }
+    fn store(&self, index: usize, value: u32) {
+        if let Some(word) = self.word(index) {
+            word.store(value, Ordering::Relaxed);
+        }
+    }
+    fn publish_fence(&self) {
+        fence(Ordering::Release);
+    }
+}

@@ -1,0 +1,198 @@
+//! A worker's quantum: the counterpart of `resident.comp` and `report.glsl`.
+
+use vyre_protocol::ABI_VERSION;
+use vyre_protocol::control::{COMMAND, Command, DOORBELLS, SNAPSHOT_REQUEST};
+use vyre_protocol::fault::LaunchFault;
+use vyre_protocol::geometry::{Counts, ring_records};
+use vyre_protocol::header::{HEADER_BYTES, MAGIC, RegionKind};
+use vyre_protocol::launch::MAX_TILE_FUEL;
+use vyre_protocol::local::{
+    COUNTERS, LAUNCH_REPORTED, LEASE, MIRROR, RESIDENT, SNAPSHOT_SERVED, SNAPSHOT_STAMP,
+};
+use vyre_protocol::stamped;
+use vyre_protocol::status::{self, LAUNCH, LAUNCH_STAMP, LaunchReport};
+use vyre_protocol::words::SharedWords;
+
+use crate::engine::{Bell, Regions, Resources};
+use crate::span::Span;
+use crate::sync::Ordering;
+
+/// One quantum of one worker.
+pub(crate) struct Worker<'a> {
+    pub(crate) regions: &'a Regions,
+    pub(crate) resources: &'a Resources,
+    pub(crate) completed: &'a Bell,
+    pub(crate) local: &'a Span,
+    pub(crate) id: u32,
+    pub(crate) workers: u32,
+    pub(crate) fuel: u32,
+    pub(crate) slots: u32,
+    pub(crate) tenants: u32,
+    pub(crate) resource_count: u32,
+    /// Claims in a row while a lower partition had work.
+    pub(crate) above: u32,
+    /// Holds the poll lease.
+    pub(crate) leased: bool,
+    pub(crate) scratch: Vec<u8>,
+    /// Turns since the last poll.
+    busy: u32,
+    turns: u32,
+    idle_turns: u32,
+    tiles: u32,
+}
+
+/// A busy worker looks at the host at least this often, for more urgent work and for LEAVE.
+const BUSY_TURNS_PER_POLL: u32 = 16;
+
+/// Words of a header that carry counts.
+const HEADER_COUNTS: usize = 4;
+
+impl<'a> Worker<'a> {
+    pub(crate) fn new(
+        regions: &'a Regions,
+        resources: &'a Resources,
+        completed: &'a Bell,
+        id: u32,
+        workers: u32,
+    ) -> Self {
+        let count = |i: usize| regions.get(RegionKind::Control).load(HEADER_COUNTS + i);
+        Worker {
+            regions,
+            resources,
+            completed,
+            local: regions.get(RegionKind::Local),
+            id,
+            workers,
+            fuel: 0,
+            slots: count(0),
+            tenants: count(1),
+            resource_count: count(3),
+            above: 0,
+            leased: false,
+            scratch: Vec::new(),
+            busy: 0,
+            turns: 0,
+            idle_turns: 0,
+            tiles: 0,
+        }
+    }
+
+    pub(crate) fn region(&self, kind: RegionKind) -> &'a Span {
+        self.regions.get(kind)
+    }
+
+    /// Runs until the fuel is used up or the host says so. Returns whether it ran a tile; `None` if the launch was refused.
+    pub(crate) fn run_quantum(&mut self, fuel: u32) -> Option<bool> {
+        self.fuel = fuel;
+        if !self.check_launch() {
+            return None;
+        }
+        self.enter();
+        while self.turn() {}
+        self.leave();
+        Some(self.tiles > 0)
+    }
+
+    fn header_fault(&self, kind: RegionKind) -> LaunchFault {
+        let region = self.region(kind);
+        let counts = std::array::from_fn(|i| self.region(RegionKind::Control).load(HEADER_COUNTS + i));
+        let own: [u32; Counts::WORDS] = std::array::from_fn(|i| region.load(HEADER_COUNTS + i));
+        let shape = kind.shape();
+        let count = counts[shape.count];
+        let elements = if shape.rounded { ring_records(count) } else { count };
+        let size = HEADER_BYTES + shape.fixed_bytes + elements * shape.element_bytes;
+        if region.load(0) != MAGIC {
+            LaunchFault::Magic
+        } else if region.load(1) != ABI_VERSION {
+            LaunchFault::Version
+        } else if region.load(2) != kind as u32 {
+            LaunchFault::Kind
+        } else if region.load(3) != size {
+            LaunchFault::Size
+        } else if own != counts {
+            LaunchFault::Geometry
+        } else {
+            LaunchFault::None
+        }
+    }
+
+    fn check_launch(&self) -> bool {
+        let faults = RegionKind::ALL.into_iter().map(|kind| (kind, self.header_fault(kind)));
+        let fault = faults.into_iter().find(|(_, fault)| *fault != LaunchFault::None);
+        let (kind, fault) = fault.unwrap_or((RegionKind::Control, LaunchFault::None));
+        if self.local.swap(LAUNCH_REPORTED, 0, 1) {
+            let report = LaunchReport { fault, region: kind as u32, lanes: 1, workers: self.workers };
+            let status = self.region(RegionKind::Status);
+            stamped::store(status, LAUNCH as usize, LAUNCH_STAMP, &report.to_record());
+        }
+        fault == LaunchFault::None
+    }
+
+    fn enter(&self) {
+        self.poll();
+        let resident = self.local.add(RESIDENT, 1, Ordering::Relaxed) + 1;
+        self.local.max(COUNTERS + 7, resident);
+    }
+
+    /// One turn; whether there is another.
+    fn turn(&mut self) -> bool {
+        self.turns += 1;
+        if self.leased {
+            self.return_lease();
+        }
+        let command = self.local.load((MIRROR + COMMAND - DOORBELLS) as usize);
+        if self.fuel < MAX_TILE_FUEL || command == Command::Leave.code() {
+            return false;
+        }
+        self.fuel -= 1;
+        self.busy += 1;
+        if self.busy >= BUSY_TURNS_PER_POLL && self.take_lease() {
+            self.busy = 0;
+            self.poll();
+        } else if let Some(claim) = self.claim_tile() {
+            let slot = self.execute(claim);
+            self.tiles += 1;
+            self.finish_tile(claim, &slot);
+        } else {
+            self.idle_turns += 1;
+            self.busy = 0;
+            if self.take_lease() {
+                self.poll();
+            }
+            std::hint::spin_loop();
+        }
+        true
+    }
+
+    fn return_lease(&mut self) {
+        let request = self.local.load((MIRROR + SNAPSHOT_REQUEST - DOORBELLS) as usize);
+        let asked = request != self.local.load(SNAPSHOT_SERVED as usize);
+        if asked {
+            self.local.store(SNAPSHOT_SERVED as usize, request);
+        }
+        self.leased = false;
+        self.local.store_release(LEASE, 0);
+        if asked {
+            self.publish_counters();
+        }
+    }
+
+    fn leave(&mut self) {
+        for (i, count) in [self.tiles, self.turns, self.idle_turns].into_iter().enumerate() {
+            self.local.add(COUNTERS + 3 + i as u32, count, Ordering::Relaxed);
+        }
+        self.local.add(RESIDENT, u32::MAX, Ordering::Relaxed);
+        // Threads do not end their quanta together, so each end counts, and the lease keeps snapshots from mixing.
+        self.local.add(COUNTERS + 6, 1, Ordering::Relaxed);
+        if self.take_lease() {
+            self.publish_counters();
+            self.local.store_release(LEASE, 0);
+        }
+    }
+
+    fn publish_counters(&self) {
+        let stamp = self.local.add(SNAPSHOT_STAMP, 1, Ordering::Relaxed) + 1;
+        let record = std::array::from_fn(|i| self.local.load(COUNTERS as usize + i));
+        stamped::store(self.region(RegionKind::Status), status::COUNTERS as usize, stamp, &record);
+    }
+}
