@@ -1,2 +1,85 @@
-//! Hash files on a resident GPU kernel, and look into the devices that could run it.
-fn main() {}
+//! The binary `vyre`: hash files on a resident kernel, and look into the devices that could run it.
+
+mod bench;
+mod check;
+mod devices;
+mod doctor;
+mod hash;
+mod interrupt;
+mod names;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use vyre_runtime::DeviceChoice;
+
+/// One compute kernel stays resident on the GPU and is fed through a ring in memory.
+#[derive(Parser)]
+#[command(version, after_help = "Examples:\n  vyre hash *.iso > SUMS\n  vyre hash --check SUMS\n  vyre doctor --device 0")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Print the BLAKE3 hash of files, in b3sum's format.
+    Hash(hash::Arguments),
+    /// List the engines of this machine, and what would be chosen on them.
+    Devices,
+    /// Test whether this machine is fit, and say what to do where it is not.
+    Doctor(doctor::Arguments),
+    /// Measure the ring against what one would use instead.
+    #[command(subcommand)]
+    Bench(bench::Command),
+}
+
+/// Where to run.
+#[derive(clap::Args, Clone)]
+struct DeviceArgument {
+    /// Engine: auto, reference, an index or a part of a name from `vyre devices`.
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    device: String,
+}
+
+impl DeviceArgument {
+    fn choice(&self) -> DeviceChoice {
+        match self.device.parse() {
+            Ok(choice) => choice,
+            Err(never) => match never {},
+        }
+    }
+}
+
+/// Exit code where the validation layer had something to say.
+const VALIDATION_FAILED: u8 = 70;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("VYRE_LOG").unwrap_or_else(|_| "warn".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let result = match arguments.command {
+        Command::Hash(arguments) => hash::run(&arguments),
+        Command::Devices => devices::run(),
+        Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Bench(command) => bench::run(&command),
+    };
+    let code = result.unwrap_or_else(|error| {
+        eprintln!("vyre: {error}");
+        ExitCode::FAILURE
+    });
+    interrupt::raise_again();
+    code
+}
+
+/// Any error, as the one line that a user sees.
+type Failure = Box<dyn std::error::Error>;
+
+/// The exit code of a run: success unless something failed, and its own where Vulkan was used wrongly.
+fn exit_code(all_well: bool, validation_messages: u64) -> ExitCode {
+    if validation_messages > 0 {
+        eprintln!("vyre: {validation_messages} messages of the validation layer; this is a defect of vyre, please report it");
+        return VALIDATION_FAILED.into();
+    }
+    if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

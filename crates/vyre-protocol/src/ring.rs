@@ -32,6 +32,8 @@ pub struct Ticket {
 pub struct Completion {
     /// Which slot.
     pub ticket: Ticket,
+    /// Operation code of the slot.
+    pub operation: u32,
     /// How it ended.
     pub status: Status,
     /// Why it faulted.
@@ -250,12 +252,8 @@ impl<W: SharedWords> Ring<W> {
     /// # Errors
     /// [`ReapError`] if the device wrote nonsense; that record is passed over.
     pub fn reap(&mut self) -> Result<Option<Completion>, ReapError> {
-        let records = self.geometry.completion_records();
-        let place = self.head & (records - 1);
-        let base = (HEADER_WORDS + place * stamped::RECORD_BYTES / crate::WORD_BYTES) as usize;
-        let Some(record) = stamped::load(&self.memory.completions, base, stamped::stamp(self.head, records)) else {
-            return Ok(None);
-        };
+        let (base, stamp) = self.next_completion();
+        let Some(record) = stamped::load(&self.memory.completions, base, stamp) else { return Ok(None) };
         self.head = self.head.wrapping_add(1);
         let wire = WireCompletion::decode(&record)?;
         let priority = wire.priority;
@@ -270,12 +268,28 @@ impl<W: SharedWords> Ring<W> {
         }
         Ok(Some(Completion {
             ticket: Ticket { priority, number },
+            operation: wire.operation,
             status: wire.status,
             fault: wire.fault,
             fault_word: wire.fault_word,
             results: wire.results,
             clock: wire.clock,
         }))
+    }
+
+    /// Whether a completion is there to be reaped.
+    #[must_use]
+    pub fn has_completion(&self) -> bool {
+        let (base, stamp) = self.next_completion();
+        stamped::load(&self.memory.completions, base, stamp).is_some()
+    }
+
+    /// Word and stamp of the next completion.
+    fn next_completion(&self) -> (usize, u32) {
+        let records = self.geometry.completion_records();
+        let place = self.head & (records - 1);
+        let base = HEADER_WORDS + place * stamped::RECORD_BYTES / crate::WORD_BYTES;
+        (base as usize, stamped::stamp(self.head, records))
     }
 
     /// Tells the workers to run or to leave.

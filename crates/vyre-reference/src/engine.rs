@@ -180,6 +180,14 @@ impl Reference {
         }
     }
 
+    /// Changes what holds a bound resource's bytes. No outstanding slot may name it.
+    pub fn rebind(&self, index: u32, backing: Backing) {
+        let mut table = self.shared.resources.0.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Some(place)) = table.get_mut(index as usize) {
+            place.1 = backing;
+        }
+    }
+
     /// Starts the threads on freshly [reset](Self::reset) regions. Does nothing while they run.
     ///
     /// # Errors

@@ -1,1 +1,27 @@
-//! One runtime over the resident kernel: tickets, resources, streams.
+//! One runtime over the resident kernel, on a Vulkan device or on host threads.
+//!
+//! - [`Runtime`] opens an engine, publishes slots and hands out their completions, and owns the resource table.
+//! - [`Staging`] is the way of a file's bytes to the kernel, without a copy by the CPU where the machine allows it.
+//! - [`FileHasher`] streams files through both.
+//! - [`litmus`] tests on the machine at hand what the kernel relies on.
+#![forbid(unsafe_code)]
+
+mod device;
+mod engine;
+mod error;
+mod hash;
+pub mod litmus;
+mod resource;
+mod runtime;
+mod staging;
+mod tree;
+
+pub use device::{DeviceChoice, validation_from_environment};
+pub use engine::{BulkVisibility, EngineInfo, EngineKind, Quanta};
+pub use error::{AbortReport, HashError, OpenError, ResourceError, StagingError, WaitError};
+pub use hash::{FileHash, FileHasher, HashOptions};
+pub use resource::Resource;
+pub use runtime::{Options, Runtime};
+pub use staging::{Staging, StagingTier, TierChoice};
+/// The crates of the layers below, so that a client needs only this one.
+pub use {vyre_io as io, vyre_mem as mem, vyre_protocol as protocol, vyre_vk as vk};

@@ -1,0 +1,175 @@
+//! `vyre bench`: the ring beside what one would use instead, in one run.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use vyre_runtime::protocol::geometry::{Counts, Geometry, Priority};
+use vyre_runtime::protocol::operation::Operation;
+use vyre_runtime::protocol::slot::Slot;
+use vyre_runtime::vk::{KernelConfig, SubmitFence, Vulkan};
+use vyre_runtime::{EngineKind, Options, Runtime};
+
+use crate::{DeviceArgument, Failure, exit_code};
+
+#[derive(clap::Subcommand)]
+pub(crate) enum Command {
+    /// Round trip of a NOP slot: the live ring against submit + fence of the same kernel.
+    Latency(LatencyArguments),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct LatencyArguments {
+    #[command(flatten)]
+    device: DeviceArgument,
+    /// Round trips of each of the two.
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(100..))]
+    samples: u32,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Percentiles in nanoseconds.
+#[derive(Serialize)]
+struct Percentiles {
+    samples: u64,
+    min: u64,
+    p50: u64,
+    p99: u64,
+    p999: u64,
+    max: u64,
+}
+
+impl Percentiles {
+    fn of(histogram: &Histogram<u64>) -> Self {
+        Percentiles {
+            samples: histogram.len(),
+            min: histogram.min(),
+            p50: histogram.value_at_quantile(0.5),
+            p99: histogram.value_at_quantile(0.99),
+            p999: histogram.value_at_quantile(0.999),
+            max: histogram.max(),
+        }
+    }
+
+    fn print(&self, name: &str) {
+        let us = |nanoseconds: u64| nanoseconds as f64 / 1000.0;
+        let Percentiles { min, p50, p99, p999, max, .. } = *self;
+        let [min, p50, p99, p999, max] = [min, p50, p99, p999, max].map(us);
+        println!("{name:<16}{min:>10.2}{p50:>10.2}{p99:>10.2}{p999:>10.2}{max:>12.2}");
+    }
+}
+
+#[derive(Serialize)]
+struct Latency {
+    engine: String,
+    workers: u32,
+    live_ns: Percentiles,
+    submit_fence_ns: Option<Percentiles>,
+    /// Submit + fence over live, medians of all samples.
+    ratio_p50: Option<f64>,
+    /// The same ratio in each round: smallest and largest.
+    ratio_spread: Option<(f64, f64)>,
+}
+
+/// Rounds in which the two take turns.
+const ROUNDS: u32 = 20;
+
+pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
+    let Command::Latency(arguments) = command;
+    let park_after = Duration::from_millis(1);
+    let options = Options { park_after, ..Options::new(Counts::default())? };
+    let mut runtime = Runtime::open(&arguments.device.choice(), &options)?;
+    let mut rival = rival(&runtime)?;
+    let (mut live, mut submitted) = (Histogram::new(3)?, Histogram::new(3)?);
+    let mut ratios = Vec::new();
+    for round in 0..=ROUNDS {
+        let mut ours = Histogram::<u64>::new(3)?;
+        for _ in 0..arguments.samples / ROUNDS {
+            ours.record(live_round_trip(&mut runtime)?.as_nanos() as u64)?;
+        }
+        let mut theirs = Histogram::<u64>::new(3)?;
+        if let Some((rival, _)) = &mut rival {
+            await_park(&runtime);
+            for _ in 0..arguments.samples / ROUNDS {
+                theirs.record(rival.round_trip()?.as_nanos() as u64)?;
+            }
+        }
+        // The first round warms both up.
+        if round > 0 {
+            live.add(&ours)?;
+            submitted.add(&theirs)?;
+            ratios.push(theirs.value_at_quantile(0.5) as f64 / ours.value_at_quantile(0.5) as f64);
+        }
+    }
+    let spread = ratios.iter().fold((f64::MAX, 0.0_f64), |(low, high), &ratio| (low.min(ratio), high.max(ratio)));
+    let measured = rival.is_some();
+    let (live, theirs) = (Percentiles::of(&live), Percentiles::of(&submitted));
+    let latency = Latency {
+        engine: runtime.engine().to_string(),
+        workers: runtime.engine().workers,
+        ratio_p50: measured.then(|| theirs.p50 as f64 / live.p50 as f64),
+        ratio_spread: measured.then_some(spread),
+        live_ns: live,
+        submit_fence_ns: measured.then_some(theirs),
+    };
+    report(&latency, arguments.json)?;
+    runtime.exit(Duration::from_secs(10))?;
+    let messages = runtime.validation_messages() + rival.map_or(0, |(_, vulkan)| vulkan.validation_messages());
+    Ok(exit_code(true, messages))
+}
+
+/// The same kernel on a device object of its own; none on the reference engine, where there is nothing to submit to.
+fn rival(runtime: &Runtime) -> Result<Option<(SubmitFence, Vulkan)>, Failure> {
+    let Some(index) = runtime.engine().index else { return Ok(None) };
+    let vulkan = Vulkan::load(vyre_runtime::validation_from_environment())?;
+    let config = KernelConfig { geometry: Geometry::new(Counts::default())?, ..KernelConfig::default() };
+    Ok(Some((SubmitFence::new(&vulkan, index, &config)?, vulkan)))
+}
+
+/// Publish to reaped.
+fn live_round_trip(runtime: &mut Runtime) -> Result<Duration, Failure> {
+    let start = Instant::now();
+    runtime.publish(Priority::Normal, &Slot::new(Operation::Nop))?;
+    loop {
+        if runtime.reap()?.is_some() {
+            return Ok(start.elapsed());
+        }
+        if start.elapsed() > Duration::from_secs(60) {
+            return Err("a NOP did not complete within 60 s; see `vyre doctor`".into());
+        }
+        std::hint::spin_loop();
+    }
+}
+
+/// Lets the relay park, so that the rival has the processors for itself.
+fn await_park(runtime: &Runtime) {
+    let start = Instant::now();
+    let parked = || {
+        let quanta = runtime.quanta();
+        quanta.launched == quanta.finished
+    };
+    while runtime.engine().kind != EngineKind::Reference && !parked() && start.elapsed() < Duration::from_secs(1) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn report(latency: &Latency, json: bool) -> Result<(), Failure> {
+    if json {
+        println!("{}", serde_json::to_string(latency)?);
+        return Ok(());
+    }
+    println!("{}", latency.engine);
+    println!("round trip, us         min       p50       p99     p99.9         max");
+    latency.live_ns.print("live ring");
+    match (&latency.submit_fence_ns, latency.ratio_p50, latency.ratio_spread) {
+        (Some(theirs), Some(ratio), Some((low, high))) => {
+            theirs.print("submit + fence");
+            println!("ratio of the p50s: {ratio:.1} (rounds: {low:.1} to {high:.1})");
+        }
+        _ => println!("submit + fence: nothing to submit to on the reference engine"),
+    }
+    Ok(())
+}

@@ -1,0 +1,244 @@
+//! The two engines behind one face.
+
+use std::fmt;
+use std::time::Duration;
+
+use vyre_mem::Region;
+use vyre_protocol::geometry::Geometry;
+use vyre_protocol::header::RegionKind;
+use vyre_protocol::ring::RingMemory;
+use vyre_protocol::words::SharedWords;
+use vyre_reference::{Reference, Span};
+use vyre_vk::{DeviceKind, DeviceLost, KernelConfig, Resident, Vulkan};
+
+use crate::device::Chosen;
+use crate::error::OpenError;
+use crate::runtime::Options;
+
+/// Shared words of either engine.
+#[derive(Debug, Clone)]
+pub(crate) enum Words {
+    Host(Span),
+    Device(Region),
+}
+
+impl SharedWords for Words {
+    fn len(&self) -> usize {
+        match self {
+            Words::Host(words) => SharedWords::len(words),
+            Words::Device(words) => SharedWords::len(words),
+        }
+    }
+    fn load_acquire(&self, index: usize) -> u32 {
+        match self {
+            Words::Host(words) => words.load_acquire(index),
+            Words::Device(words) => words.load_acquire(index),
+        }
+    }
+    fn load(&self, index: usize) -> u32 {
+        match self {
+            Words::Host(words) => words.load(index),
+            Words::Device(words) => words.load(index),
+        }
+    }
+    fn store(&self, index: usize, value: u32) {
+        match self {
+            Words::Host(words) => words.store(index, value),
+            Words::Device(words) => words.store(index, value),
+        }
+    }
+    fn publish_fence(&self) {
+        match self {
+            Words::Host(words) => words.publish_fence(),
+            Words::Device(words) => words.publish_fence(),
+        }
+    }
+}
+
+/// What runs the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineKind {
+    /// Host threads.
+    Reference,
+    /// A Vulkan device.
+    Vulkan(DeviceKind),
+}
+
+/// When bulk results, which operations write to memory before their completion, may be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BulkVisibility {
+    /// As soon as the completion is there.
+    Immediate,
+    /// Safe mode: completions with bulk results are delivered when the quanta that were in flight have ended, which is when
+    /// Vulkan guarantees that the host sees their writes.
+    AtQuantumEnd,
+}
+
+/// The engine that was opened, and why.
+#[derive(Debug, Clone)]
+pub struct EngineInfo {
+    /// Name.
+    pub name: String,
+    /// Driver and version; empty for the reference engine.
+    pub driver: String,
+    /// Kind.
+    pub kind: EngineKind,
+    /// Index of the Vulkan device.
+    pub index: Option<usize>,
+    /// Workers.
+    pub workers: u32,
+    /// Why this engine.
+    pub why: String,
+    /// Alignment of importable host pages; `None` where nothing is imported.
+    pub import_alignment: Option<u64>,
+}
+
+impl fmt::Display for EngineInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let workers = if self.workers == 1 { "worker" } else { "workers" };
+        write!(f, "{} with {} {workers} ({})", self.name, self.workers, self.why)
+    }
+}
+
+/// How many quanta there were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Quanta {
+    /// Launched.
+    pub launched: u64,
+    /// Ended.
+    pub finished: u64,
+    /// Times that the engine had nothing in flight and slept; not counted on the reference engine.
+    pub parks: u64,
+}
+
+pub(crate) enum Engine {
+    Reference(Reference),
+    Vulkan { resident: Box<Resident>, vulkan: Vulkan },
+}
+
+impl Engine {
+    pub(crate) fn open(chosen: Chosen, geometry: Geometry, options: &Options) -> Result<(Engine, EngineInfo), OpenError> {
+        match chosen {
+            Chosen::Reference { why } => {
+                let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
+                let mut reference = Reference::new(geometry, options.workers.unwrap_or(processors));
+                reference.start().map_err(OpenError::NoThread)?;
+                let info = EngineInfo {
+                    name: "reference engine".into(),
+                    driver: String::new(),
+                    kind: EngineKind::Reference,
+                    index: None,
+                    workers: reference.workers(),
+                    why,
+                    import_alignment: None,
+                };
+                Ok((Engine::Reference(reference), info))
+            }
+            Chosen::Device { vulkan, index, why } => {
+                let config = KernelConfig {
+                    geometry,
+                    workers: options.workers,
+                    park_after: options.park_after,
+                    ..KernelConfig::default()
+                };
+                let mut resident = vulkan.open(index, &config)?;
+                resident.launch()?;
+                let found = resident.info().clone();
+                let info = EngineInfo {
+                    name: found.name,
+                    driver: found.driver,
+                    kind: EngineKind::Vulkan(found.kind),
+                    index: Some(index),
+                    workers: found.workers,
+                    why,
+                    import_alignment: found.import_alignment,
+                };
+                Ok((Engine::Vulkan { resident: Box::new(resident), vulkan }, info))
+            }
+        }
+    }
+
+    pub(crate) fn ring_memory(&self) -> RingMemory<Words> {
+        match self {
+            Engine::Reference(reference) => {
+                let RingMemory { control, slots, completions } = reference.ring_memory();
+                let [control, slots, completions] = [control, slots, completions].map(Words::Host);
+                RingMemory { control, slots, completions }
+            }
+            Engine::Vulkan { resident, .. } => {
+                let RingMemory { control, slots, completions } = resident.ring_memory();
+                let [control, slots, completions] = [control, slots, completions].map(Words::Device);
+                RingMemory { control, slots, completions }
+            }
+        }
+    }
+
+    /// A region that the host sees.
+    pub(crate) fn region(&self, kind: RegionKind) -> Option<Words> {
+        match self {
+            Engine::Reference(reference) => Some(Words::Host(reference.region(kind))),
+            Engine::Vulkan { resident, .. } => resident.region(kind).map(Words::Device),
+        }
+    }
+
+    /// Tells the engine how much is outstanding, so that it wakes, or may sleep.
+    pub(crate) fn note_outstanding(&self, slots: u64) {
+        match self {
+            Engine::Reference(reference) if slots > 0 => reference.wake(),
+            Engine::Reference(_) => {}
+            Engine::Vulkan { resident, .. } => resident.note_outstanding(slots),
+        }
+    }
+
+    /// Gives the processor away for a short while, less if a completion comes.
+    pub(crate) fn nap(&self, time: Duration, awake: impl Fn() -> bool) {
+        match self {
+            Engine::Reference(reference) => reference.sleep_until_completion(time, awake),
+            Engine::Vulkan { .. } => std::thread::sleep(time.min(Duration::from_micros(50))),
+        }
+    }
+
+    pub(crate) fn quanta(&self) -> Quanta {
+        match self {
+            Engine::Reference(reference) => {
+                let quanta = reference.quanta();
+                Quanta { launched: quanta.launched, finished: quanta.finished, parks: 0 }
+            }
+            Engine::Vulkan { resident, .. } => {
+                let quanta = resident.quanta();
+                Quanta { launched: quanta.launched, finished: quanta.finished, parks: quanta.parks }
+            }
+        }
+    }
+
+    pub(crate) fn health(&self) -> Result<(), DeviceLost> {
+        match self {
+            Engine::Reference(_) => Ok(()),
+            Engine::Vulkan { resident, .. } => resident.health(),
+        }
+    }
+
+    pub(crate) fn stop(&mut self) -> Result<(), DeviceLost> {
+        match self {
+            Engine::Reference(reference) => {
+                reference.stop();
+                Ok(())
+            }
+            Engine::Vulkan { resident, .. } => resident.stop(),
+        }
+    }
+
+    /// Starts again with all regions as new; what was registered is gone from the table.
+    pub(crate) fn relaunch(&mut self) -> Result<(), OpenError> {
+        match self {
+            Engine::Reference(reference) => {
+                reference.reset();
+                reference.start().map_err(OpenError::NoThread)
+            }
+            Engine::Vulkan { resident, .. } => {
+                resident.reset()?;
+                Ok(resident.launch()?)
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Typed errors, one for each operation.
+
+use std::time::Duration;
+
+use vyre_protocol::fault::Fault;
+use vyre_protocol::ring::{PublishError, ReapError, Ticket};
+use vyre_vk::DeviceLost;
+
+/// No engine can be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Vulkan was asked for and cannot be used.
+    #[error(transparent)]
+    Load(#[from] vyre_vk::LoadError),
+    /// Vulkan failed while devices were listed.
+    #[error(transparent)]
+    Vulkan(#[from] vyre_vk::VulkanError),
+    /// No device has this name.
+    #[error("no Vulkan device is called '{wanted}'; there are: {devices}")]
+    NoSuchName {
+        /// The name asked for.
+        wanted: String,
+        /// What there is.
+        devices: String,
+    },
+    /// Several devices have this name.
+    #[error("several Vulkan devices are called '{wanted}': {devices}; give the index")]
+    Ambiguous {
+        /// The name asked for.
+        wanted: String,
+        /// The devices that fit.
+        devices: String,
+    },
+    /// The device cannot be opened.
+    #[error(transparent)]
+    Device(#[from] vyre_vk::OpenError),
+    /// The operating system gives no thread for the reference engine.
+    #[error("no thread for a worker: {0}; raise the process limit (ulimit -u)")]
+    NoThread(std::io::Error),
+}
+
+/// A resource cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ResourceError {
+    /// The table is full.
+    #[error("all {count} entries of the resource table are taken; release some, or open with more resources")]
+    TableFull {
+        /// Entries of the table.
+        count: u32,
+    },
+    /// The length is 0 or beyond 32 bits.
+    #[error("a resource of {bytes} bytes is not possible; allowed are 1 to 4294967292")]
+    Size {
+        /// Bytes asked for.
+        bytes: u64,
+    },
+    /// The device gives no memory.
+    #[error(transparent)]
+    Memory(#[from] vyre_vk::MemoryError),
+    /// The device does not take these pages.
+    #[error(transparent)]
+    Import(#[from] vyre_vk::ImportError),
+    /// The reference engine takes lent blocks instead.
+    #[error("the reference engine maps no pages")]
+    NoImport,
+}
+
+/// A completion did not come.
+#[derive(Debug, thiserror::Error)]
+pub enum WaitError {
+    /// The time is up.
+    #[error("{ticket:?} did not complete within {timeout:?}; {outstanding} slots are outstanding")]
+    Timeout {
+        /// The ticket waited for; the oldest outstanding when all are.
+        ticket: Option<Ticket>,
+        /// The time given.
+        timeout: Duration,
+        /// Slots that are outstanding.
+        outstanding: u64,
+    },
+    /// The device is gone.
+    #[error(transparent)]
+    Lost(#[from] DeviceLost),
+    /// The device wrote nonsense.
+    #[error(transparent)]
+    Reap(#[from] ReapError),
+}
+
+/// What an abort left undone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AbortReport {
+    /// Tickets that were outstanding: they did not run, or not to their end.
+    pub cancelled: Vec<Ticket>,
+    /// Why the device was lost, if it was; then the cancelled tickets' effects are unknown.
+    pub lost: Option<DeviceLost>,
+}
+
+/// A staging path cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum StagingError {
+    /// The demanded tier is not possible here.
+    #[error("staging tier '{tier}' is not possible: {reason}")]
+    Tier {
+        /// Name of the tier.
+        tier: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// No memory for the blocks.
+    #[error(transparent)]
+    Map(#[from] vyre_mem::MapError),
+    /// The blocks' shape is impossible.
+    #[error(transparent)]
+    Pool(#[from] vyre_io::PoolError),
+    /// No backend reads.
+    #[error(transparent)]
+    Reader(#[from] vyre_io::ReaderError),
+    /// No resource.
+    #[error(transparent)]
+    Resource(#[from] ResourceError),
+}
+
+/// A file could not be hashed.
+#[derive(Debug, thiserror::Error)]
+pub enum HashError {
+    /// It cannot be opened.
+    #[error(transparent)]
+    Open(#[from] vyre_io::OpenError),
+    /// It cannot be read.
+    #[error(transparent)]
+    Read(#[from] vyre_io::ReadError),
+    /// A slot was refused.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// A completion did not come.
+    #[error(transparent)]
+    Wait(#[from] WaitError),
+    /// The kernel refused a slot.
+    #[error("the kernel refused a block: {fault:?} ({word:#x}); this is a defect of vyre, please report it")]
+    Fault {
+        /// Why.
+        fault: Fault,
+        /// The offending value.
+        word: u32,
+    },
+    /// A result lies outside its buffer.
+    #[error(transparent)]
+    Range(#[from] vyre_mem::RangeError),
+    /// The caller's flag was raised.
+    #[error("interrupted")]
+    Interrupted,
+}

@@ -1,0 +1,291 @@
+//! Hashing files: blocks to BLAKE3 slots, with back-pressure from completions, and the chaining values to a hash.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use vyre_io::{BackendChoice, Filled, IoMode, Next, Source, StreamInfo};
+use vyre_protocol::completion::Status;
+use vyre_protocol::geometry::Priority;
+use vyre_protocol::operation::{CHAINING_VALUE_BYTES, CHUNK_BYTES, MAX_TILE_CHUNKS, Operation};
+use vyre_protocol::ring::{Completion, Ticket};
+use vyre_protocol::slot::Slot;
+use vyre_vk::MemoryUse;
+
+use crate::error::{HashError, StagingError, WaitError};
+use crate::resource::Resource;
+use crate::runtime::Runtime;
+use crate::staging::{Staging, TierChoice};
+use crate::tree::Tree;
+
+/// How to read the files.
+#[derive(Debug, Clone, Copy)]
+pub struct HashOptions {
+    /// Bytes of a block, a power of two of at least 4096.
+    pub block_size: usize,
+    /// Blocks.
+    pub depth: usize,
+    /// Through the page cache or past it.
+    pub io: IoMode,
+    /// How the kernel gets at the blocks.
+    pub tier: TierChoice,
+    /// Who reads.
+    pub backend: BackendChoice,
+}
+
+impl Default for HashOptions {
+    fn default() -> Self {
+        // Together 4 MiB, within the 8 MiB that Linux lets every process lock.
+        HashOptions {
+            block_size: 512 << 10,
+            depth: 8,
+            io: IoMode::Auto,
+            tier: TierChoice::Auto,
+            backend: BackendChoice::Auto,
+        }
+    }
+}
+
+/// A hashed file.
+#[derive(Debug, Clone)]
+pub struct FileHash {
+    /// BLAKE3 of its bytes.
+    pub hash: blake3::Hash,
+    /// Bytes.
+    pub bytes: u64,
+    /// How it was read.
+    pub info: StreamInfo,
+}
+
+/// Hashes files one after another on a runtime that it has for itself.
+pub struct FileHasher {
+    runtime: Runtime,
+    staging: Staging,
+    /// A chaining value for each tile of each block.
+    values: Resource,
+    options: HashOptions,
+    /// Chunks of a tile.
+    span: u32,
+}
+
+/// Time without any completion after which a kernel counts as hung.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long the thread sleeps in the operating system before it looks at the interrupt flag again.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// A published block.
+struct Pending {
+    ticket: Ticket,
+    block: u32,
+    len: u32,
+    done: bool,
+}
+
+/// One file on its way.
+struct Job {
+    tree: Tree,
+    pending: VecDeque<Pending>,
+    /// The first block of a stream without size, while it may turn out to be the only one.
+    only: Option<Filled>,
+    bytes: u64,
+    /// Whether the kernel computes the hash itself, from one tile; then it comes here.
+    whole: bool,
+    hash: Option<blake3::Hash>,
+    last_progress: Instant,
+}
+
+impl FileHasher {
+    /// Sets up the blocks and the place for the results.
+    ///
+    /// # Errors
+    /// [`StagingError`] says why that is not possible.
+    pub fn new(mut runtime: Runtime, options: HashOptions) -> Result<FileHasher, StagingError> {
+        let HashOptions { block_size, depth, tier, backend, .. } = options;
+        let staging = Staging::new(&mut runtime, block_size, depth, tier, backend)?;
+        let span = MAX_TILE_CHUNKS.min(block_size as u32 / CHUNK_BYTES);
+        let tiles = block_size as u64 / u64::from(span * CHUNK_BYTES);
+        let bytes = tiles * u64::from(CHAINING_VALUE_BYTES) * u64::from(staging.blocks());
+        let values = runtime.allocate(bytes, MemoryUse::DeviceToHost)?;
+        Ok(FileHasher { runtime, staging, values, options, span })
+    }
+
+    /// The runtime.
+    #[must_use]
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// The runtime, to ask it for a snapshot or to end it.
+    pub fn runtime_mut(&mut self) -> &mut Runtime {
+        &mut self.runtime
+    }
+
+    /// The staging path.
+    #[must_use]
+    pub fn staging(&self) -> &Staging {
+        &self.staging
+    }
+
+    /// Hashes a source. `progress` is told the bytes hashed so far and the size, where there is one; raising `interrupted` ends
+    /// the call soon. After an error the next source is hashed as if nothing had happened.
+    ///
+    /// # Errors
+    /// [`HashError`] says what went wrong.
+    pub fn hash(
+        &mut self,
+        source: &Source,
+        interrupted: &AtomicBool,
+        mut progress: impl FnMut(u64, Option<u64>),
+    ) -> Result<FileHash, HashError> {
+        let info = self.staging.reader.open(source, self.options.io)?;
+        let mut job = Job {
+            tree: Tree::default(),
+            pending: VecDeque::new(),
+            only: None,
+            bytes: 0,
+            whole: false,
+            hash: None,
+            last_progress: Instant::now(),
+        };
+        let streamed = self.stream(&mut job, interrupted, &mut |bytes| progress(bytes, info.size));
+        if streamed.is_err() {
+            self.clean_up(&mut job);
+        }
+        streamed?;
+        let hash = job.hash.or_else(|| job.tree.root());
+        // Neither one tile nor several: the source was empty, and no byte ever went to the device.
+        let hash = hash.unwrap_or_else(|| blake3::hash(&[]));
+        Ok(FileHash { hash, bytes: job.bytes, info })
+    }
+
+    /// Moves blocks from the reader to the kernel and its results to the tree until both are through.
+    fn stream(
+        &mut self,
+        job: &mut Job,
+        interrupted: &AtomicBool,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), HashError> {
+        let mut reading = true;
+        let mut idle_since = Instant::now();
+        while reading || !job.pending.is_empty() {
+            if interrupted.load(Ordering::Relaxed) {
+                return Err(HashError::Interrupted);
+            }
+            let mut moved = false;
+            while let Some(completion) = self.runtime.reap()? {
+                self.complete(job, &completion)?;
+                progress(job.bytes);
+                moved = true;
+            }
+            if reading {
+                // With slots outstanding their completions come first; else sleep until a read ends.
+                let wait = if job.pending.is_empty() { LOOK } else { Duration::ZERO };
+                match self.staging.reader.next(wait)? {
+                    Next::Block(filled) => {
+                        self.take(job, filled)?;
+                        moved = true;
+                    }
+                    Next::End => {
+                        reading = false;
+                        if let Some(only) = job.only.take() {
+                            self.publish(job, only, true)?;
+                        }
+                    }
+                    Next::Pending | Next::NoBlocks => {}
+                }
+            }
+            if moved {
+                idle_since = Instant::now();
+            } else if !job.pending.is_empty() {
+                self.check_patience(job)?;
+                self.runtime.pause(idle_since.elapsed(), LOOK);
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes a filled block, or keeps it back while it may be the whole of a stream without size.
+    fn take(&mut self, job: &mut Job, filled: Filled) -> Result<(), HashError> {
+        if let Some(first) = job.only.take() {
+            self.publish(job, first, false)?;
+        }
+        let one_tile = filled.block.len() <= (self.span * CHUNK_BYTES) as usize;
+        if filled.offset == 0 && one_tile && !filled.last {
+            job.only = Some(filled);
+            return Ok(());
+        }
+        let whole = filled.offset == 0 && one_tile;
+        self.publish(job, filled, whole)
+    }
+
+    fn publish(&mut self, job: &mut Job, filled: Filled, whole: bool) -> Result<(), HashError> {
+        let (block, len) = (filled.block.index(), filled.block.len() as u32);
+        let chunk = filled.offset / u64::from(CHUNK_BYTES);
+        let input = self.staging.hand_over(&self.runtime, filled.block)?;
+        let output = self.values.at(self.values_offset(block));
+        let [low, high] = [chunk as u32, (chunk >> 32) as u32];
+        let slot = Slot { input, output, args: [low, high, u32::from(whole), 0, 0, 0], ..Slot::new(Operation::Blake3) };
+        let slot = slot.tiled(len, self.span, CHUNK_BYTES);
+        let published = self.runtime.publish(Priority::Normal, &slot);
+        let ticket = published.inspect_err(|_| self.staging.take_back(&self.runtime, block))?;
+        if job.pending.is_empty() {
+            job.last_progress = Instant::now();
+        }
+        job.pending.push_back(Pending { ticket, block, len, done: false });
+        job.whole = whole;
+        Ok(())
+    }
+
+    /// Offset of a block's chaining values.
+    fn values_offset(&self, block: u32) -> u32 {
+        self.values.len() / self.staging.blocks() * block
+    }
+
+    /// Takes a completion, and all blocks that are through now, in order.
+    fn complete(&mut self, job: &mut Job, completion: &Completion) -> Result<(), HashError> {
+        job.last_progress = Instant::now();
+        if let Some(pending) = job.pending.iter_mut().find(|pending| pending.ticket == completion.ticket) {
+            pending.done = true;
+        }
+        if completion.status == Status::Faulted {
+            return Err(HashError::Fault { fault: completion.fault, word: completion.fault_word });
+        }
+        while let Some(front) = job.pending.pop_front_if(|front| front.done) {
+            let mut offset = self.values_offset(front.block) as usize;
+            for _ in 0..front.len.div_ceil(self.span * CHUNK_BYTES).max(1) {
+                let mut value = [0; CHAINING_VALUE_BYTES as usize];
+                self.values.read(offset, &mut value)?;
+                offset += value.len();
+                if job.whole {
+                    job.hash = Some(value.into());
+                } else {
+                    job.tree.push(value);
+                }
+            }
+            job.bytes += u64::from(front.len);
+            self.staging.take_back(&self.runtime, front.block);
+        }
+        Ok(())
+    }
+
+    fn check_patience(&self, job: &Job) -> Result<(), HashError> {
+        if job.last_progress.elapsed() < PATIENCE {
+            return Ok(());
+        }
+        let outstanding = self.runtime.tally().outstanding();
+        let ticket = job.pending.front().map(|pending| pending.ticket);
+        Err(WaitError::Timeout { ticket, timeout: PATIENCE, outstanding }.into())
+    }
+
+    /// After an error: waits for the blocks that the kernel still works on, so that the next file finds all of them free. If the
+    /// kernel does not answer any more, its blocks stay out of the pool.
+    fn clean_up(&mut self, job: &mut Job) {
+        if self.runtime.drain(PATIENCE).is_ok() {
+            while let Ok(Some(_)) = self.runtime.reap() {}
+            for pending in job.pending.drain(..) {
+                self.staging.take_back(&self.runtime, pending.block);
+            }
+        }
+    }
+}

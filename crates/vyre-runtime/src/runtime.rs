@@ -1,0 +1,357 @@
+//! Publishing, reaping, waiting, and the life of an engine.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use vyre_mem::Region;
+use vyre_protocol::geometry::{Counts, Geometry, GeometryError, Priority};
+use vyre_protocol::header::RegionKind;
+use vyre_protocol::operation::Operation;
+use vyre_protocol::resource::{READ, WRITE};
+use vyre_protocol::ring::{Completion, PublishError, Ring, Tally, Ticket};
+use vyre_protocol::slot::Slot;
+use vyre_protocol::status::Counters;
+use vyre_vk::{DeviceKind, MemoryUse};
+
+use crate::device::{DeviceChoice, choose};
+use crate::engine::{BulkVisibility, Engine, EngineInfo, EngineKind, Quanta, Words};
+use crate::error::{AbortReport, OpenError, ResourceError, WaitError};
+use crate::resource::{self, Memory, Resource, Table};
+
+/// How to open a runtime.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Counts of the ring; the slots are shared out over the priorities.
+    pub geometry: Geometry,
+    /// Workers; `None` lets the engine decide.
+    pub workers: Option<u32>,
+    /// Time without outstanding slots after which a device has nothing in flight any more.
+    pub park_after: Duration,
+    /// Turns Vulkan's validation layer on.
+    pub validation: bool,
+}
+
+impl Options {
+    /// Options with the slots shared out evenly over the priorities.
+    ///
+    /// # Errors
+    /// [`GeometryError`] names the count that is not possible.
+    pub fn new(counts: Counts) -> Result<Options, GeometryError> {
+        let geometry = Geometry::new(counts)?;
+        let park_after = Duration::from_millis(50);
+        Ok(Options { geometry, workers: None, park_after, validation: crate::validation_from_environment() })
+    }
+}
+
+/// A resident kernel and all that a host does with it. One owner publishes and reaps.
+pub struct Runtime {
+    ring: Ring<Words>,
+    engine: Engine,
+    info: EngineInfo,
+    bulk: BulkVisibility,
+    table: Table,
+    /// Completions that must wait for this many finished quanta, oldest first.
+    held: VecDeque<(u64, Completion)>,
+    /// Completions that a wait for another ticket has reaped.
+    passed: VecDeque<Completion>,
+    /// New resources are resident once this many quanta have finished.
+    settled_at: u64,
+}
+
+/// How long a wait spins before it yields, and yields before it naps.
+const SPIN: Duration = Duration::from_micros(30);
+const YIELD: Duration = Duration::from_micros(200);
+
+impl Runtime {
+    /// Opens an engine and starts the kernel on it.
+    ///
+    /// # Errors
+    /// [`OpenError`] says why the choice is not possible.
+    pub fn open(choice: &DeviceChoice, options: &Options) -> Result<Runtime, OpenError> {
+        let (engine, info) = Engine::open(choose(choice, options.validation)?, options.geometry, options)?;
+        let ring = Ring::new(options.geometry, engine.ring_memory());
+        let bulk = match info.kind {
+            EngineKind::Reference | EngineKind::Vulkan(DeviceKind::Software) => BulkVisibility::Immediate,
+            // Vulkan promises nothing earlier, and only a litmus test on the device could tell.
+            EngineKind::Vulkan(_) => BulkVisibility::AtQuantumEnd,
+        };
+        let table = Table::new(options.geometry.counts().resources);
+        let (held, passed) = (VecDeque::new(), VecDeque::new());
+        Ok(Runtime { ring, engine, info, bulk, table, held, passed, settled_at: 0 })
+    }
+
+    /// The engine.
+    #[must_use]
+    pub fn engine(&self) -> &EngineInfo {
+        &self.info
+    }
+
+    /// When bulk results are delivered.
+    #[must_use]
+    pub fn bulk_visibility(&self) -> BulkVisibility {
+        self.bulk
+    }
+
+    /// Overrides when bulk results are delivered, after a litmus test of this device, say.
+    pub fn set_bulk_visibility(&mut self, bulk: BulkVisibility) {
+        self.bulk = bulk;
+    }
+
+    /// What became of the slots of this launch.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.ring.tally()
+    }
+
+    /// Quanta of this launch.
+    #[must_use]
+    pub fn quanta(&self) -> Quanta {
+        self.engine.quanta()
+    }
+
+    /// The newest snapshot of the device's counters; `None` before the first.
+    #[must_use]
+    pub fn counters(&self) -> Option<Counters> {
+        let status = self.engine.region(RegionKind::Status)?;
+        Counters::load(&status).map(|(_, counters)| counters)
+    }
+
+    /// Asks the device for a snapshot of its counters; it comes within a few turns of a worker, or at a quantum's end.
+    pub fn request_snapshot(&mut self) {
+        self.ring.request_snapshot();
+    }
+
+    /// Messages of the validation layer so far.
+    #[must_use]
+    pub fn validation_messages(&self) -> u64 {
+        match &self.engine {
+            Engine::Reference(_) => 0,
+            Engine::Vulkan { vulkan, .. } => vulkan.validation_messages(),
+        }
+    }
+
+    /// Slots that a priority takes before one must be reaped.
+    #[must_use]
+    pub fn free(&self, priority: Priority) -> u32 {
+        self.ring.free(priority)
+    }
+
+    /// Publishes a slot.
+    ///
+    /// # Errors
+    /// [`PublishError`]; nothing was changed.
+    pub fn publish(&mut self, priority: Priority, slot: &Slot) -> Result<Ticket, PublishError> {
+        let tickets = self.publish_all(priority, std::slice::from_ref(slot))?;
+        Ok(Ticket { priority, number: tickets.start })
+    }
+
+    /// Publishes all slots or none.
+    ///
+    /// # Errors
+    /// [`PublishError`]; nothing was changed.
+    pub fn publish_all(&mut self, priority: Priority, slots: &[Slot]) -> Result<Range<u64>, PublishError> {
+        self.settle();
+        let tickets = self.ring.publish_all(priority, slots)?;
+        self.engine.note_outstanding(self.ring.tally().outstanding());
+        Ok(tickets)
+    }
+
+    /// Waits until resources made while quanta were in flight are resident. Drivers collect residency when a quantum is
+    /// submitted, so those in flight may not see them.
+    fn settle(&mut self) {
+        while self.engine.quanta().finished < self.settled_at && self.engine.health().is_ok() {
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        self.settled_at = 0;
+    }
+
+    /// Takes the next completion that may be delivered.
+    ///
+    /// # Errors
+    /// [`WaitError`] if the device is lost or wrote nonsense.
+    pub fn reap(&mut self) -> Result<Option<Completion>, WaitError> {
+        match self.passed.pop_front() {
+            Some(completion) => Ok(Some(completion)),
+            None => self.reap_ring(),
+        }
+    }
+
+    fn reap_ring(&mut self) -> Result<Option<Completion>, WaitError> {
+        while let Some(completion) = self.ring.reap()? {
+            let outstanding = self.ring.tally().outstanding();
+            self.engine.note_outstanding(outstanding);
+            if outstanding == 0 {
+                self.table.sweep();
+            }
+            let bulk = completion.operation != Operation::Nop.code();
+            if self.bulk == BulkVisibility::Immediate || !bulk {
+                return Ok(Some(completion));
+            }
+            self.held.push_back((self.engine.quanta().launched, completion));
+        }
+        if let Some((quanta, _)) = self.held.front()
+            && self.engine.quanta().finished >= *quanta
+        {
+            return Ok(self.held.pop_front().map(|(_, completion)| completion));
+        }
+        if self.ring.tally().outstanding() > 0 {
+            self.engine.health()?;
+        }
+        Ok(None)
+    }
+
+    /// Waits for one ticket. Completions of others stay for [`reap`](Self::reap).
+    ///
+    /// # Errors
+    /// [`WaitError`] if the time is up, the device is lost or wrote nonsense.
+    pub fn wait(&mut self, ticket: Ticket, timeout: Duration) -> Result<Completion, WaitError> {
+        if let Some(place) = self.passed.iter().position(|completion| completion.ticket == ticket) {
+            return Ok(self.passed.remove(place).unwrap_or_else(|| unreachable!("the place was just found")));
+        }
+        let start = Instant::now();
+        loop {
+            match self.reap_ring()? {
+                Some(completion) if completion.ticket == ticket => return Ok(completion),
+                Some(other) => self.passed.push_back(other),
+                None if start.elapsed() >= timeout => {
+                    let outstanding = self.ring.tally().outstanding();
+                    return Err(WaitError::Timeout { ticket: Some(ticket), timeout, outstanding });
+                }
+                None => self.pause(start.elapsed(), timeout.saturating_sub(start.elapsed())),
+            }
+        }
+    }
+
+    /// Passes time while nothing is there: spins first, then yields, then naps. `waited` is how long that goes on already.
+    pub fn pause(&self, waited: Duration, at_most: Duration) {
+        if waited < SPIN {
+            std::hint::spin_loop();
+        } else if waited < YIELD {
+            std::thread::yield_now();
+        } else {
+            self.engine.nap(at_most.min(Duration::from_millis(1)), || self.ring.has_completion());
+        }
+    }
+
+    /// Waits until nothing is outstanding. Completions stay for [`reap`](Self::reap).
+    ///
+    /// # Errors
+    /// [`WaitError`] as for [`wait`](Self::wait).
+    pub fn drain(&mut self, timeout: Duration) -> Result<(), WaitError> {
+        let start = Instant::now();
+        while self.ring.tally().outstanding() > 0 || !self.held.is_empty() {
+            match self.reap_ring()? {
+                Some(completion) => self.passed.push_back(completion),
+                None if start.elapsed() >= timeout => {
+                    let outstanding = self.ring.tally().outstanding();
+                    return Err(WaitError::Timeout { ticket: None, timeout, outstanding });
+                }
+                None => self.pause(start.elapsed(), timeout.saturating_sub(start.elapsed())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses every further slot of this launch.
+    pub fn close(&mut self) {
+        self.ring.close();
+    }
+
+    /// Closes, drains and stops the kernel.
+    ///
+    /// # Errors
+    /// [`WaitError`] if the slots did not complete in time; then the kernel still runs, and [`abort`](Self::abort) ends it.
+    pub fn exit(&mut self, timeout: Duration) -> Result<(), WaitError> {
+        self.close();
+        self.drain(timeout)?;
+        Ok(self.engine.stop()?)
+    }
+
+    /// Closes and stops the kernel at the next tile boundaries, and says which tickets did not complete.
+    pub fn abort(&mut self) -> AbortReport {
+        self.close();
+        let lost = self.engine.stop().err();
+        // What was completed before the stop counts as completed.
+        loop {
+            match self.ring.reap() {
+                Ok(Some(completion)) => self.passed.push_back(completion),
+                Ok(None) => break,
+                Err(error) => tracing::error!("{error}"),
+            }
+        }
+        self.passed.extend(self.held.drain(..).map(|(_, completion)| completion));
+        AbortReport { cancelled: self.ring.cancel_outstanding(), lost }
+    }
+
+    /// Starts the kernel again after [`exit`](Self::exit) or [`abort`](Self::abort), with an empty ring and an empty resource
+    /// table. Resources from before are dead: their handles fault.
+    ///
+    /// # Errors
+    /// [`OpenError`] if the device does not start again.
+    pub fn relaunch(&mut self) -> Result<(), OpenError> {
+        self.engine.relaunch()?;
+        let geometry = *self.ring.geometry();
+        self.ring = Ring::new(geometry, self.engine.ring_memory());
+        self.table = Table::new(geometry.counts().resources);
+        self.held.clear();
+        self.passed.clear();
+        self.settled_at = 0;
+        Ok(())
+    }
+
+    /// Allocates memory and registers it for reading and writing. The host can reach it unless it is [`MemoryUse::Local`].
+    ///
+    /// # Errors
+    /// [`ResourceError`] says why that is not possible.
+    pub fn allocate(&mut self, bytes: u64, usage: MemoryUse) -> Result<Resource, ResourceError> {
+        let memory = resource::allocate(&self.engine, bytes, usage)?;
+        self.register(memory, bytes.next_multiple_of(4) as u32, READ | WRITE)
+    }
+
+    /// Maps host pages into the device and registers them for reading.
+    ///
+    /// # Errors
+    /// [`ResourceError`] says why that is not possible.
+    pub fn import(&mut self, pages: &Region) -> Result<Resource, ResourceError> {
+        let Engine::Vulkan { resident, .. } = &self.engine else { return Err(ResourceError::NoImport) };
+        let buffer = resident.import(pages)?;
+        let len = buffer.len() as u32;
+        self.register(Memory::Device(buffer), len, READ)
+    }
+
+    /// Registers a place for blocks that are lent one after another; `None` on a Vulkan device.
+    pub(crate) fn register_lent(&mut self, bytes: u32) -> Option<Result<Resource, ResourceError>> {
+        matches!(self.engine, Engine::Reference(_)).then(|| self.register(Memory::Lent, bytes, READ))
+    }
+
+    /// Lends bytes under a handle from [`register_lent`](Self::register_lent).
+    pub(crate) fn lend(&self, resource: &Resource, bytes: vyre_reference::SharedBytes) {
+        if let Engine::Reference(reference) = &self.engine {
+            reference.rebind(resource.handle.index(), vyre_reference::Backing::Lent(bytes));
+        }
+    }
+
+    fn register(&mut self, memory: Memory, len: u32, access: u32) -> Result<Resource, ResourceError> {
+        let handle = self.table.take()?;
+        let resource = Resource { handle, len, access, memory };
+        self.bind(&resource, true);
+        self.settled_at = self.engine.quanta().launched;
+        Ok(resource)
+    }
+
+    fn bind(&self, resource: &Resource, bound: bool) {
+        if let Some(table) = self.engine.region(RegionKind::Resources) {
+            resource::bind(&self.engine, &table, resource, bound);
+        }
+    }
+
+    /// Gives a resource back: its handle faults from now on, its memory is freed when no quantum can touch it any more.
+    pub fn release(&mut self, resource: Resource) {
+        self.bind(&resource, false);
+        self.table.retire(resource.handle);
+        if self.ring.tally().outstanding() == 0 {
+            self.table.sweep();
+        }
+    }
+}
