@@ -94,6 +94,7 @@ const uint MAX_TILE_CHUNKS = 64u;
 const uint CHUNK_BYTES = 1024u;
 const uint CHAINING_VALUE_BYTES = 32u;
 const uint MAX_TILE_FUEL = 576u;
+const uint TURN_FUEL = 16u;
 
 // Regions.
 const uint REGION_CONTROL = 0u;

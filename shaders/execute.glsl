@@ -80,9 +80,9 @@ uint tile_fuel(uint operation) {
 }
 
 Verdict check_operation(uint operation) {
-    if (operation == OP_FILL) { return check_fill(); }
-    if (operation == OP_COPY) { return check_copy(); }
-    if (operation == OP_BLAKE3) { return check_blake3(); }
+    if (operation == OP_FILL && compiled(OP_FILL)) { return check_fill(); }
+    if (operation == OP_COPY && compiled(OP_COPY)) { return check_copy(); }
+    if (operation == OP_BLAKE3 && compiled(OP_BLAKE3)) { return check_blake3(); }
     return ACCEPTED;
 }
 
@@ -101,11 +101,13 @@ Verdict check_slot() {
     return check_operation(operation);
 }
 
-// Reads the slot of a claim and decides what the lanes do with its tile. Only lane 0 runs this.
+// Reads the slot of a claim, all lanes together.
+void load_slot(uint index) {
+    for (uint i = LANE; i < SLOT_WORDS; i += LANES) { s_slot[i] = load(REGION_RING, slot_word(index, i)); }
+}
+
+// Decides what the lanes do with the claimed tile of the loaded slot. Only lane 0 runs this.
 void prepare(Claim claim, inout Worker worker) {
-    [[unroll]] for (uint i = 0u; i < SLOT_WORDS; ++i) {
-        s_slot[i] = load(REGION_RING, slot_word(claim.index, i));
-    }
     s_tile = claim.tile;
     s_operation = 0u;
     // The slot's other tiles are spared once one has faulted.

@@ -55,11 +55,12 @@ bool check_launch() {
     return worst == 0u;
 }
 
-// Copies the device's counters to the status region.
+// Copies the device's counters to the status region under a stamp that lane 0 took.
 void publish_counters() {
-    if (LANE == 0u) { s_stamp = local_add(LOCAL_SNAPSHOT_STAMP, 1u) + 1u; }
-    if (LANE < RECORD_DATA) { s_record[LANE] = local_load(LOCAL_COUNTERS + LANE); }
-    meet();
-    write_record(REGION_STATUS, STATUS_COUNTERS, s_stamp, s_record);
-    meet();
+    if (LANE < RECORD_DATA) {
+        uvec2 address = address_at(launch.regions[REGION_STATUS], STATUS_COUNTERS * 4);
+        store_stamped(address, LANE, local_load(LOCAL_COUNTERS + LANE), s_stamp);
+    }
 }
+
+void take_stamp() { s_stamp = local_add(LOCAL_SNAPSHOT_STAMP, 1u) + 1u; }

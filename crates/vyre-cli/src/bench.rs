@@ -74,13 +74,16 @@ struct Latency {
     ratio_spread: Option<(f64, f64)>,
 }
 
+/// Both sides run a kernel with this one operation.
+const NOP_ONLY: u32 = 1 << Operation::Nop.code();
+
 /// Rounds in which the two take turns.
 const ROUNDS: u32 = 20;
 
 pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
     let Command::Latency(arguments) = command;
     let park_after = Duration::from_millis(1);
-    let options = Options { park_after, ..Options::new(Counts::default())? };
+    let options = Options { park_after, operations: NOP_ONLY, ..Options::new(Counts::default())? };
     let mut runtime = Runtime::open(&arguments.device.choice(), &options)?;
     let mut rival = rival(&runtime)?;
     let (mut live, mut submitted) = (Histogram::new(3)?, Histogram::new(3)?);
@@ -125,7 +128,8 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
 fn rival(runtime: &Runtime) -> Result<Option<(SubmitFence, Vulkan)>, Failure> {
     let Some(index) = runtime.engine().index else { return Ok(None) };
     let vulkan = Vulkan::load(vyre_runtime::validation_from_environment())?;
-    let config = KernelConfig { geometry: Geometry::new(Counts::default())?, ..KernelConfig::default() };
+    let geometry = Geometry::new(Counts::default())?;
+    let config = KernelConfig { geometry, operations: NOP_ONLY, ..KernelConfig::default() };
     Ok(Some((SubmitFence::new(&vulkan, index, &config)?, vulkan)))
 }
 

@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use vyre_runtime::io::{BackendChoice, IoMode, Source};
 use vyre_runtime::protocol::geometry::Counts;
+use vyre_runtime::protocol::operation::Operation;
 use vyre_runtime::{FileHash, FileHasher, HashError, HashOptions, Options, Runtime, TierChoice};
 
 use crate::{DeviceArgument, Failure, check, exit_code, interrupt, names};
@@ -86,7 +87,8 @@ fn block_size(text: &str) -> Result<usize, String> {
 
 impl Arguments {
     fn hasher(&self) -> Result<FileHasher, Failure> {
-        let options = Options { workers: self.workers, ..Options::new(Counts::default())? };
+        let operations = 1 << Operation::Blake3.code();
+        let options = Options { workers: self.workers, operations, ..Options::new(Counts::default())? };
         let runtime = Runtime::open(&self.device.choice(), &options)?;
         eprintln!("vyre: running on {}", runtime.engine());
         let options = HashOptions {

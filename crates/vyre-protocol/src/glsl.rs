@@ -129,6 +129,7 @@ const OFFSETS: &[(&str, &[(&str, u32)])] = &[
             ("CHUNK_BYTES", operation::CHUNK_BYTES),
             ("CHAINING_VALUE_BYTES", operation::CHAINING_VALUE_BYTES),
             ("MAX_TILE_FUEL", launch::MAX_TILE_FUEL),
+            ("TURN_FUEL", launch::TURN_FUEL),
         ],
     ),
 ];

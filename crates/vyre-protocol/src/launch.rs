@@ -33,6 +33,10 @@ pub struct Launch {
 
 const _: () = assert!(size_of::<Launch>() == LAUNCH_BYTES as usize && LAUNCH_BYTES <= 128);
 
+/// Fuel of one action of a worker, at least the number of loops in the kernel; a look that finds nothing costs 1.
+/// enters; it runs the body once with all lanes masked off, and counts that.
+pub const TURN_FUEL: u32 = 16;
+
 /// Fuel that a worker keeps back for one tile: it leaves when less is left. No tile of any operation costs more.
 ///
 /// The dearest is a COPY tile moved word by word by eight lanes.

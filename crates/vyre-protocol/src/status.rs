@@ -39,7 +39,7 @@ pub struct Counters {
     pub turns: u32,
     /// Those of them that found nothing to do.
     pub idle_turns: u32,
-    /// Quanta that all workers have left.
+    /// Quanta that all workers have left by themselves. One less than have ended means that a driver cut a loop.
     pub quanta: u32,
     /// Most workers that were resident at once.
     pub resident_peak: u32,

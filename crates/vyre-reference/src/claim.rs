@@ -40,90 +40,82 @@ pub(crate) fn state_word(index: u32, word: u32) -> u32 {
 }
 
 impl Worker<'_> {
-    fn advance_front(&self, priority: u32, ticket: u32, length: u32) {
-        let modulus = length * self.laps(priority);
-        let next = if ticket + 1 == modulus { 0 } else { ticket + 1 };
-        self.local.swap(FRONT + priority, ticket, next);
-    }
-
     pub(crate) fn laps(&self, priority: u32) -> u32 {
         self.region(RegionKind::Control).load((LAPS + priority) as usize)
     }
 
-    /// Takes one tile of the partition's first slot that has any left. A tag in the tiles word makes a stale front harmless.
-    fn claim_from(&mut self, priority: u32) -> Option<Claim> {
-        let offset = |index: u32| self.region(RegionKind::Control).load((PRIORITY_OFFSETS + index) as usize);
-        let (first, length) = (offset(priority), offset(priority + 1) - offset(priority));
-        while self.fuel > 0 {
-            self.fuel -= 1;
-            let ticket = self.local.load_acquire((FRONT + priority) as usize);
-            if ticket == self.local.load((MIRROR + priority) as usize) {
-                return None;
+    /// Looks at the host (only a holder of the lease, or a worker that enters) or at the mirror that the last look left for all
+    /// workers.
+    pub(crate) fn look(&mut self, host: bool) {
+        for word in 0..POLLED_WORDS {
+            let mirror = MIRROR + word;
+            let value = if host {
+                self.region(RegionKind::Control).load_acquire((DOORBELLS + word) as usize)
+            } else {
+                self.local.load(mirror as usize)
+            };
+            if host {
+                self.local.store_release(mirror, value);
             }
-            let generation = ticket / length;
-            let index = first + ticket % length;
-            // Reserved but not yet published, or our front is stale.
-            if self.region(RegionKind::Ring).load_acquire(slot_word(index, 0)) != generation + 1 {
-                return None;
-            }
-            let tiles = self.local.load_acquire(state_word(index, STATE_TILES) as usize);
-            let total = self.region(RegionKind::Ring).load(slot_word(index, 2)).clamp(1, MAX_TILES);
-            let tile = tiles & 0xffff;
-            if tiles >> 16 != generation & 0xffff || tile >= total {
-                self.advance_front(priority, ticket, length);
-                continue;
-            }
-            if self.local.swap(state_word(index, STATE_TILES), tiles, tiles + 1) {
-                if tile + 1 == total {
-                    self.advance_front(priority, ticket, length);
-                    self.local.add(COUNTERS, 1, Ordering::Relaxed);
-                }
-                return Some(Claim { priority, ticket, generation, index, tile });
-            }
+            self.polled[word as usize] = value;
         }
-        None
+        for (priority, front) in self.front.iter_mut().enumerate() {
+            *front = self.local.load_acquire(FRONT as usize + priority);
+        }
     }
 
-    /// Partitions that have work, as far as the mirror knows.
+    /// Partitions that have work, as of the last look.
     fn pending(&self) -> u32 {
-        (0..PARTITIONS as u32)
-            .filter(|p| self.local.load((FRONT + p) as usize) != self.local.load((MIRROR + p) as usize))
-            .fold(0, |mask, p| mask | 1 << p)
+        (0..PARTITIONS).filter(|&p| self.front[p] != self.polled[p]).fold(0, |mask, p| mask | 1 << p)
+    }
+
+    /// Takes one tile of the partition's first slot that has any left; advances the front past a slot that has none. A tag in
+    /// the tiles word makes a stale front harmless.
+    fn claim_from(&self, priority: u32) -> Option<Claim> {
+        let offset = |index: u32| self.region(RegionKind::Control).load((PRIORITY_OFFSETS + index) as usize);
+        let (first, length) = (offset(priority), offset(priority + 1) - offset(priority));
+        let ticket = self.front[priority as usize];
+        let generation = ticket / length;
+        let index = first + ticket % length;
+        // Reserved but not yet published, or our front is stale.
+        if self.region(RegionKind::Ring).load_acquire(slot_word(index, 0)) != generation + 1 {
+            return None;
+        }
+        let tiles = self.local.load_acquire(state_word(index, STATE_TILES) as usize);
+        let total = self.region(RegionKind::Ring).load(slot_word(index, 2)).clamp(1, MAX_TILES);
+        let tile = tiles & 0xffff;
+        let left = tiles >> 16 == generation & 0xffff && tile < total;
+        let taken = left && self.local.swap(state_word(index, STATE_TILES), tiles, tiles + 1);
+        if !left || (taken && tile + 1 == total) {
+            let next = if ticket + 1 == length * self.laps(priority) { 0 } else { ticket + 1 };
+            self.local.swap(FRONT + priority, ticket, next);
+            if taken {
+                self.local.add(COUNTERS, 1, Ordering::Relaxed);
+            }
+        }
+        taken.then_some(Claim { priority, ticket, generation, index, tile })
     }
 
     /// Takes a tile, higher partitions first. After [`STARVATION_GUARD`] claims from above while lower work waits, the next
-    /// lower partition with work goes first once; if it has nothing after all, the order is the usual one.
+    /// lower partition with work goes first once. A partition that gives nothing stands back until another gave something, so
+    /// that a stalled producer delays only its own partition.
     pub(crate) fn claim_tile(&mut self) -> Option<Claim> {
-        let mut mask = self.pending();
-        let lower = mask & mask.wrapping_sub(1);
-        if lower != 0 && self.above >= STARVATION_GUARD {
-            self.above = 0;
-            if let Some(claim) = self.claim_from(lower.trailing_zeros()) {
-                return Some(claim);
-            }
+        let mask = self.pending() & !self.blocked;
+        if mask == 0 {
+            self.blocked = 0;
+            return None;
         }
-        while mask != 0 {
-            let priority = mask.trailing_zeros();
-            mask &= mask - 1;
-            if let Some(claim) = self.claim_from(priority) {
-                self.above = if mask != 0 { self.above + 1 } else { 0 };
-                return Some(claim);
-            }
-        }
-        None
+        let lower = mask & (mask - 1);
+        let guarded = lower != 0 && self.above >= STARVATION_GUARD;
+        let priority = if guarded { lower } else { mask }.trailing_zeros();
+        let claim = self.claim_from(priority);
+        self.blocked = if claim.is_some() { 0 } else { self.blocked | 1 << priority };
+        self.above = if guarded || lower == 0 { 0 } else { self.above + u32::from(claim.is_some()) };
+        claim
     }
 
-    /// Takes the lease to poll the host.
-    pub(crate) fn take_lease(&mut self) -> bool {
-        self.leased = self.local.load(LEASE as usize) == 0 && self.local.swap(LEASE, 0, self.id + 1);
-        self.leased
-    }
-
-    /// Copies the polled line to the mirror.
-    pub(crate) fn poll(&self) {
-        for word in 0..POLLED_WORDS {
-            let value = self.region(RegionKind::Control).load_acquire((DOORBELLS + word) as usize);
-            self.local.store_release(MIRROR + word, value);
-        }
+    /// Takes the lease to look at the host; freed on the next turn.
+    pub(crate) fn take_lease(&self) -> bool {
+        self.local.load(LEASE as usize) == 0 && self.local.swap(LEASE, 0, self.id + 1)
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use vyre_protocol::control::{COMMAND, Command, DOORBELLS, initialise};
 use vyre_protocol::geometry::{Direction, Geometry, PARTITIONS};
 use vyre_protocol::header::{RegionHeader, RegionKind};
-use vyre_protocol::launch::MAX_TILE_FUEL;
+use vyre_protocol::launch::{MAX_TILE_FUEL, TURN_FUEL};
 use vyre_protocol::local::FRONT;
 use vyre_protocol::resource::{Handle, ResourceEntry};
 use vyre_protocol::ring::RingMemory;
@@ -20,7 +20,7 @@ use crate::sync::{Ordering, fence};
 use crate::worker::Worker;
 
 /// Turns of a quantum. About a millisecond without work, after which a worker looks whether it may sleep.
-const QUANTUM_FUEL: u32 = 20_000 + MAX_TILE_FUEL;
+const QUANTUM_FUEL: u32 = 20_000 * TURN_FUEL + MAX_TILE_FUEL;
 
 /// All regions, over three blocks.
 pub(crate) struct Regions {

@@ -1,13 +1,13 @@
 //! A worker's quantum: the counterpart of `resident.comp` and `report.glsl`.
 
 use vyre_protocol::ABI_VERSION;
-use vyre_protocol::control::{COMMAND, Command, DOORBELLS, SNAPSHOT_REQUEST};
+use vyre_protocol::control::{COMMAND, Command, DOORBELLS, POLLED_WORDS, SNAPSHOT_REQUEST};
 use vyre_protocol::fault::LaunchFault;
-use vyre_protocol::geometry::{Counts, ring_records};
+use vyre_protocol::geometry::{Counts, PARTITIONS, ring_records};
 use vyre_protocol::header::{HEADER_BYTES, MAGIC, RegionKind};
-use vyre_protocol::launch::MAX_TILE_FUEL;
+use vyre_protocol::launch::{MAX_TILE_FUEL, TURN_FUEL};
 use vyre_protocol::local::{
-    COUNTERS, LAUNCH_REPORTED, LEASE, MIRROR, RESIDENT, SNAPSHOT_SERVED, SNAPSHOT_STAMP,
+    COUNTERS, LAUNCH_REPORTED, LEASE, RESIDENT, SNAPSHOT_SERVED, SNAPSHOT_STAMP,
 };
 use vyre_protocol::stamped;
 use vyre_protocol::status::{self, LAUNCH, LAUNCH_STAMP, LaunchReport};
@@ -29,8 +29,13 @@ pub(crate) struct Worker<'a> {
     pub(crate) slots: u32,
     pub(crate) tenants: u32,
     pub(crate) resource_count: u32,
+    /// The polled line and the fronts, as they were at the end of the last turn.
+    pub(crate) polled: [u32; POLLED_WORDS as usize],
+    pub(crate) front: [u32; PARTITIONS],
     /// Claims in a row while a lower partition had work.
     pub(crate) above: u32,
+    /// Partitions that gave nothing although they have work, since the last success.
+    pub(crate) blocked: u32,
     /// Holds the poll lease.
     pub(crate) leased: bool,
     pub(crate) scratch: Vec<u8>,
@@ -67,7 +72,10 @@ impl<'a> Worker<'a> {
             slots: count(0),
             tenants: count(1),
             resource_count: count(3),
+            polled: [0; POLLED_WORDS as usize],
+            front: [0; PARTITIONS],
             above: 0,
+            blocked: 0,
             leased: false,
             scratch: Vec::new(),
             busy: 0,
@@ -128,44 +136,45 @@ impl<'a> Worker<'a> {
         fault == LaunchFault::None
     }
 
-    fn enter(&self) {
-        self.poll();
+    fn enter(&mut self) {
+        self.look(true);
         let resident = self.local.add(RESIDENT, 1, Ordering::Relaxed) + 1;
         self.local.max(COUNTERS + 7, resident);
     }
 
-    /// One turn; whether there is another.
+    /// One turn, by what was seen at the end of the last; whether there is another.
     fn turn(&mut self) -> bool {
         self.turns += 1;
         if self.leased {
             self.return_lease();
         }
-        let command = self.local.load((MIRROR + COMMAND - DOORBELLS) as usize);
-        if self.fuel < MAX_TILE_FUEL || command == Command::Leave.code() {
+        if self.fuel < MAX_TILE_FUEL || self.polled[(COMMAND - DOORBELLS) as usize] == Command::Leave.code() {
             return false;
         }
-        self.fuel -= 1;
-        self.busy += 1;
-        if self.busy >= BUSY_TURNS_PER_POLL && self.take_lease() {
+        self.fuel -= TURN_FUEL;
+        let claim = self.claim_tile();
+        self.busy = if claim.is_some() { self.busy + 1 } else { BUSY_TURNS_PER_POLL };
+        if self.busy >= BUSY_TURNS_PER_POLL {
             self.busy = 0;
-            self.poll();
-        } else if let Some(claim) = self.claim_tile() {
-            let slot = self.execute(claim);
-            self.tiles += 1;
-            self.finish_tile(claim, &slot);
-        } else {
-            self.idle_turns += 1;
-            self.busy = 0;
-            if self.take_lease() {
-                self.poll();
-            }
-            std::hint::spin_loop();
+            self.leased = self.take_lease();
         }
+        match claim {
+            Some(claim) => {
+                let slot = self.execute(claim);
+                self.tiles += 1;
+                self.finish_tile(claim, &slot);
+            }
+            None => {
+                self.idle_turns += 1;
+                std::hint::spin_loop();
+            }
+        }
+        self.look(self.leased);
         true
     }
 
     fn return_lease(&mut self) {
-        let request = self.local.load((MIRROR + SNAPSHOT_REQUEST - DOORBELLS) as usize);
+        let request = self.polled[(SNAPSHOT_REQUEST - DOORBELLS) as usize];
         let asked = request != self.local.load(SNAPSHOT_SERVED as usize);
         if asked {
             self.local.store(SNAPSHOT_SERVED as usize, request);

@@ -139,7 +139,7 @@ impl Engine {
                     geometry,
                     workers: options.workers,
                     park_after: options.park_after,
-                    ..KernelConfig::default()
+                    operations: options.operations,
                 };
                 let mut resident = vulkan.open(index, &config)?;
                 resident.launch()?;

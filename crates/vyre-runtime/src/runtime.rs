@@ -28,6 +28,9 @@ pub struct Options {
     pub workers: Option<u32>,
     /// Time without outstanding slots after which a device has nothing in flight any more.
     pub park_after: Duration,
+    /// Operations compiled into a device's kernel: bit `c` for code `c`. A kernel pays for what it holds: its heaviest
+    /// operation sets how many workers fit, and on llvmpipe each turn runs through the code of all.
+    pub operations: u32,
     /// Turns Vulkan's validation layer on.
     pub validation: bool,
 }
@@ -40,7 +43,7 @@ impl Options {
     pub fn new(counts: Counts) -> Result<Options, GeometryError> {
         let geometry = Geometry::new(counts)?;
         let park_after = Duration::from_millis(50);
-        Ok(Options { geometry, workers: None, park_after, validation: crate::validation_from_environment() })
+        Ok(Options { geometry, workers: None, park_after, operations: u32::MAX, validation: crate::validation_from_environment() })
     }
 }
 

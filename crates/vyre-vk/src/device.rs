@@ -75,7 +75,7 @@ impl DeviceQuirks {
             lanes: if software { MIN_LANES } else { subgroup.clamp(32, 64) },
             // Mesa's llvmpipe silently ends every loop once an invocation has run 65,535 iterations in total
             // (LP_MAX_TGSI_LOOP_ITERATIONS); what is left below that pays for the loops before and after the turns.
-            fuel_limit: (driver == vk::DriverId::MESA_LLVMPIPE).then_some(60_000),
+            fuel_limit: (driver == vk::DriverId::MESA_LLVMPIPE).then_some(50_000),
             quantum_target: Duration::from_millis(if software { 5 } else { 10 }),
             shares_processors: software,
         }

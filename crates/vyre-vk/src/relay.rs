@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use vyre_mem::Region;
 use vyre_protocol::control::{COMMAND, Command};
-use vyre_protocol::launch::{Launch, MAX_TILE_FUEL};
+use vyre_protocol::launch::{Launch, MAX_TILE_FUEL, TURN_FUEL};
 use vyre_protocol::words::SharedWords;
 
 use crate::device::DeviceQuirks;
@@ -35,7 +35,7 @@ pub struct Quanta {
 const IN_FLIGHT: u64 = 2;
 
 /// Fuel of the first quantum, before anything was measured.
-const FIRST_FUEL: u32 = 20_000;
+const FIRST_FUEL: u32 = 40_000;
 
 /// What the relay's thread and its owner share.
 #[derive(Default)]
@@ -44,6 +44,8 @@ struct Shared {
     finished: AtomicU64,
     parks: AtomicU64,
     outstanding: AtomicU64,
+    /// Counts the times that `outstanding` rose from 0, so that work between two looks is not missed.
+    wakes: AtomicU64,
     parked: AtomicBool,
     stop: AtomicBool,
     lost: Mutex<Option<DeviceLost>>,
@@ -83,6 +85,7 @@ impl Relay {
     pub(crate) fn note_outstanding(&self, slots: u64) {
         let before = self.shared.outstanding.swap(slots, Ordering::Relaxed);
         if before == 0 && slots != 0 {
+            self.shared.wakes.fetch_add(1, Ordering::Relaxed);
             // Pairs with the fence in `park`: either the relay sees the slots, or we see that it is parked.
             fence(Ordering::SeqCst);
             if self.shared.parked.load(Ordering::Relaxed) {
@@ -135,8 +138,8 @@ struct Runner {
     flight: std::collections::VecDeque<u64>,
     /// When the newest quantum ended.
     last_end: Instant,
-    /// Since when nothing was outstanding.
-    idle_since: Option<Instant>,
+    /// Since when nothing was outstanding, and how often something had been by then.
+    idle_since: Option<(Instant, u64)>,
 }
 
 impl Runner {
@@ -203,11 +206,18 @@ impl Runner {
     }
 
     fn is_idle(&mut self) -> bool {
+        let wakes = self.shared.wakes.load(Ordering::Relaxed);
         if self.shared.outstanding.load(Ordering::Relaxed) != 0 {
             self.idle_since = None;
             return false;
         }
-        self.idle_since.get_or_insert_with(Instant::now).elapsed() >= self.work.park_after
+        match self.idle_since {
+            Some((since, before)) if before == wakes => since.elapsed() >= self.work.park_after,
+            _ => {
+                self.idle_since = Some((Instant::now(), wakes));
+                false
+            }
+        }
     }
 
     /// Waits for everything in flight; the workers were told to leave.
@@ -244,5 +254,5 @@ impl Runner {
 
 /// Fuel that the driver bears and with which a worker can run at least one tile.
 fn fuel_within(quirks: &DeviceQuirks, fuel: u32) -> u32 {
-    fuel.clamp(2 * MAX_TILE_FUEL, quirks.fuel_limit.unwrap_or(1 << 26))
+    fuel.clamp(MAX_TILE_FUEL + 64 * TURN_FUEL, quirks.fuel_limit.unwrap_or(1 << 26))
 }

@@ -55,8 +55,8 @@ impl SubmitFence {
         let kernel = Kernel::new(&gpu, config.operations)?;
         let blocks = Blocks::allocate(&gpu, &config.geometry)?;
         blocks.reset(&config.geometry, &mut Quanta::new(&gpu)?)?;
-        // Fuel for exactly one turn with work.
-        let launch = Launch { fuel: MAX_TILE_FUEL, ..blocks.launch(&config.geometry, 1) };
+        // Fuel for one look and one tile.
+        let launch = Launch { fuel: MAX_TILE_FUEL + 1, ..blocks.launch(&config.geometry, 1) };
         let (pool, commands, fence) = record(&gpu, &kernel, &launch)?;
         let ring = Ring::new(config.geometry, blocks.ring_memory(&config.geometry));
         Ok(SubmitFence { ring, commands, pool, fence, _kernel: kernel, _blocks: blocks, gpu })

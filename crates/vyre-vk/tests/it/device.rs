@@ -101,6 +101,10 @@ impl Drop for Bench {
         if !std::thread::panicking() {
             stopped.unwrap();
             assert_eq!(self.ring.tally().outstanding(), 0);
+            // A quantum that the driver cut off in a loop never counts itself; llvmpipe does that without a word.
+            let status = self.resident.region(RegionKind::Status).unwrap();
+            let counted = Counters::load(&status).map_or(0, |(_, counters)| u64::from(counters.quanta));
+            assert_eq!(counted, self.resident.quanta().finished, "quanta that ended by themselves");
             assert_eq!(self.vulkan.validation_messages(), 0, "validation messages, see the log");
         }
     }
