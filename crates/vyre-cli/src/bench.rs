@@ -23,6 +23,9 @@ pub(crate) enum Command {
 pub(crate) struct LatencyArguments {
     #[command(flatten)]
     device: DeviceArgument,
+    /// Workers of the live kernel; the engine's own choice if left out.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    workers: Option<u32>,
     /// Round trips of each of the two.
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(100..))]
     samples: u32,
@@ -83,7 +86,8 @@ const ROUNDS: u32 = 20;
 pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
     let Command::Latency(arguments) = command;
     let park_after = Duration::from_millis(1);
-    let options = Options { park_after, operations: NOP_ONLY, ..Options::new(Counts::default())? };
+    let workers = arguments.workers;
+    let options = Options { workers, park_after, operations: NOP_ONLY, ..Options::new(Counts::default())? };
     let mut runtime = Runtime::open(&arguments.device.choice(), &options)?;
     let mut rival = rival(&runtime)?;
     let (mut live, mut submitted) = (Histogram::new(3)?, Histogram::new(3)?);

@@ -9,10 +9,7 @@ use vyre_runtime::{FileHash, HashError};
 use crate::{Failure, names};
 
 /// Checks every line of a file of checksums; whether all were right.
-pub(crate) fn run(
-    sums: &Path,
-    hash: &mut dyn FnMut(&Source) -> Result<FileHash, HashError>,
-) -> Result<bool, Failure> {
+pub(crate) fn run(sums: &Path, hash: &mut dyn FnMut(&Source) -> Result<FileHash, HashError>) -> Result<bool, Failure> {
     let text = read(sums).map_err(|error| format!("{}: {error}", sums.display()))?;
     let (mut wrong, mut malformed, mut good) = (0_u64, 0_u64, 0_u64);
     for (number, line) in text.lines().enumerate() {

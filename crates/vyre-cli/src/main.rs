@@ -15,7 +15,10 @@ use vyre_runtime::DeviceChoice;
 
 /// One compute kernel stays resident on the GPU and is fed through a ring in memory.
 #[derive(Parser)]
-#[command(version, after_help = "Examples:\n  vyre hash *.iso > SUMS\n  vyre hash --check SUMS\n  vyre doctor --device 0")]
+#[command(
+    version,
+    after_help = "Examples:\n  vyre hash *.iso > SUMS\n  vyre hash --check SUMS\n  vyre doctor --device 0"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -78,7 +81,9 @@ type Failure = Box<dyn std::error::Error>;
 /// The exit code of a run: success unless something failed, and its own where Vulkan was used wrongly.
 fn exit_code(all_well: bool, validation_messages: u64) -> ExitCode {
     if validation_messages > 0 {
-        eprintln!("vyre: {validation_messages} messages of the validation layer; this is a defect of vyre, please report it");
+        eprintln!(
+            "vyre: {validation_messages} messages of the validation layer; this is a defect of vyre, please report it"
+        );
         return VALIDATION_FAILED.into();
     }
     if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }

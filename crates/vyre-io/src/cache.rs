@@ -41,8 +41,7 @@ fn cachestat(file: &OwnedFd, size: u64) -> Option<u64> {
     let range = CachestatRange { off: 0, len: size };
     let mut stat = Cachestat::default();
     // SAFETY: both structures have the kernel's layout and live until the call returns.
-    let result =
-        unsafe { libc::syscall(CACHESTAT, file.as_raw_fd(), &raw const range, &raw mut stat, 0) };
+    let result = unsafe { libc::syscall(CACHESTAT, file.as_raw_fd(), &raw const range, &raw mut stat, 0) };
     (result == 0).then_some(stat.nr_cache)
 }
 
@@ -55,7 +54,10 @@ fn probe(file: &OwnedFd, size: u64) -> f64 {
     let hits = (0..PROBES).filter(|i| {
         let offset = (size - 1) / PROBES * i;
         let mut buffer = [IoSliceMut::new(&mut byte)];
-        !matches!(preadv2(file, &mut buffer, offset, ReadWriteFlags::NOWAIT), Ok(0) | Err(Errno::AGAIN | Errno::OPNOTSUPP))
+        !matches!(
+            preadv2(file, &mut buffer, offset, ReadWriteFlags::NOWAIT),
+            Ok(0) | Err(Errno::AGAIN | Errno::OPNOTSUPP)
+        )
     });
     hits.count() as f64 / PROBES as f64
 }

@@ -58,9 +58,7 @@ impl Uring {
             },
             _ => format!("registering buffers failed: {error}"),
         })?;
-        ring.submitter()
-            .register_files(&[-1, -1])
-            .map_err(|error| format!("registering files failed: {error}"))?;
+        ring.submitter().register_files(&[-1, -1]).map_err(|error| format!("registering files failed: {error}"))?;
         Ok(Uring { ring, pool: pool.clone(), files: None, in_flight: 0, ended: VecDeque::new() })
     }
 
@@ -114,7 +112,9 @@ impl Backend for Uring {
             match self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&time)) {
                 Ok(_) => {}
                 // The time is up, a signal came, or completions must be reaped first: look, and let the caller decide.
-                Err(error) if matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN)) => {}
+                Err(error)
+                    if matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN)) => {
+                }
                 Err(error) => return Err(error),
             }
             self.reap();
@@ -148,7 +148,10 @@ impl Drop for Uring {
             self.ended.clear();
         }
         if self.in_flight > 0 {
-            tracing::error!("{} reads did not end; their memory is leaked so that they may still write it", self.in_flight);
+            tracing::error!(
+                "{} reads did not end; their memory is leaked so that they may still write it",
+                self.in_flight
+            );
             std::mem::forget(self.pool.clone());
         }
     }

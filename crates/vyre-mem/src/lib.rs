@@ -33,7 +33,9 @@ pub enum WriteOrder {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MapError {
     /// The alignment is not a power of two of at least the page size, or the length is 0 or overflows.
-    #[error("cannot map {len} bytes at alignment {align}; the length must be positive, the alignment a power of two >= 4096")]
+    #[error(
+        "cannot map {len} bytes at alignment {align}; the length must be positive, the alignment a power of two >= 4096"
+    )]
     Shape {
         /// Bytes asked for.
         len: usize,

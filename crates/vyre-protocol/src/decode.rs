@@ -73,8 +73,5 @@ pub enum DecodeError {
 /// Reads word `index` of a slice whose length the caller has checked; 0 beyond its end.
 pub(crate) fn word_at(bytes: &[u8], index: usize) -> u32 {
     let start = index * crate::WORD_BYTES as usize;
-    bytes
-        .get(start..start + 4)
-        .and_then(|word| <[u8; 4]>::try_from(word).ok())
-        .map_or(0, u32::from_le_bytes)
+    bytes.get(start..start + 4).and_then(|word| <[u8; 4]>::try_from(word).ok()).map_or(0, u32::from_le_bytes)
 }

@@ -163,7 +163,10 @@ impl Partition {
     /// Generations that wire tickets count before they start again at 0.
     #[must_use]
     pub const fn laps(self) -> u32 {
-        if self.length == 0 { 0 } else { u32::MAX / self.length }
+        match u32::MAX.checked_div(self.length) {
+            Some(laps) => laps,
+            None => 0,
+        }
     }
 
     /// Wire tickets count modulo this; 0 for a partition without slots.

@@ -74,7 +74,9 @@ pub enum PublishError {
     #[error("the ring is closed; open a new one to publish more")]
     Closed,
     /// A slot that is needed is still outstanding.
-    #[error("slot {index} of the {priority:?} partition is still outstanding (ticket {ticket}); reap completions first")]
+    #[error(
+        "slot {index} of the {priority:?} partition is still outstanding (ticket {ticket}); reap completions first"
+    )]
     Occupied {
         /// Partition.
         priority: Priority,
@@ -178,9 +180,7 @@ impl<W: SharedWords> Ring<W> {
     pub fn free(&self, priority: Priority) -> u32 {
         let partition = self.geometry.partition(priority);
         let next = self.published[priority.index()];
-        (0..u64::from(partition.length))
-            .take_while(|i| !self.busy[partition.slot(next + i) as usize])
-            .count() as u32
+        (0..u64::from(partition.length)).take_while(|i| !self.busy[partition.slot(next + i) as usize]).count() as u32
     }
 
     /// Publishes one slot.

@@ -56,12 +56,10 @@ impl SharedWords for [core::sync::atomic::AtomicU32] {
         <[_]>::len(self)
     }
     fn load_acquire(&self, index: usize) -> u32 {
-        self.get(index)
-            .map_or(0, |word| word.load(core::sync::atomic::Ordering::Acquire))
+        self.get(index).map_or(0, |word| word.load(core::sync::atomic::Ordering::Acquire))
     }
     fn load(&self, index: usize) -> u32 {
-        self.get(index)
-            .map_or(0, |word| word.load(core::sync::atomic::Ordering::Relaxed))
+        self.get(index).map_or(0, |word| word.load(core::sync::atomic::Ordering::Relaxed))
     }
     fn store(&self, index: usize, value: u32) {
         if let Some(word) = self.get(index) {

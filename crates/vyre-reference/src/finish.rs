@@ -45,12 +45,7 @@ impl Worker<'_> {
         let records = ring_records(self.slots);
         let base = HEADER_WORDS + (position & (records - 1)) * (RECORD_BYTES / 4);
         let record = [claim.ticket, state, fault_word, origin, 0, 0, 0, 0];
-        stamped::store(
-            self.region(RegionKind::Completions),
-            base as usize,
-            stamped::stamp(position, records),
-            &record,
-        );
+        stamped::store(self.region(RegionKind::Completions), base as usize, stamped::stamp(position, records), &record);
         self.completed.ring();
     }
 }

@@ -6,9 +6,7 @@ use vyre_protocol::fault::LaunchFault;
 use vyre_protocol::geometry::{Counts, PARTITIONS, ring_records};
 use vyre_protocol::header::{HEADER_BYTES, MAGIC, RegionKind};
 use vyre_protocol::launch::{MAX_TILE_FUEL, TURN_FUEL};
-use vyre_protocol::local::{
-    COUNTERS, LAUNCH_REPORTED, LEASE, RESIDENT, SNAPSHOT_SERVED, SNAPSHOT_STAMP,
-};
+use vyre_protocol::local::{COUNTERS, LAUNCH_REPORTED, LEASE, RESIDENT, SNAPSHOT_SERVED, SNAPSHOT_STAMP};
 use vyre_protocol::stamped;
 use vyre_protocol::status::{self, LAUNCH, LAUNCH_STAMP, LaunchReport};
 use vyre_protocol::words::SharedWords;

@@ -117,7 +117,11 @@ pub(crate) enum Engine {
 }
 
 impl Engine {
-    pub(crate) fn open(chosen: Chosen, geometry: Geometry, options: &Options) -> Result<(Engine, EngineInfo), OpenError> {
+    pub(crate) fn open(
+        chosen: Chosen,
+        geometry: Geometry,
+        options: &Options,
+    ) -> Result<(Engine, EngineInfo), OpenError> {
         match chosen {
             Chosen::Reference { why } => {
                 let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);

@@ -43,7 +43,13 @@ impl Options {
     pub fn new(counts: Counts) -> Result<Options, GeometryError> {
         let geometry = Geometry::new(counts)?;
         let park_after = Duration::from_millis(50);
-        Ok(Options { geometry, workers: None, park_after, operations: u32::MAX, validation: crate::validation_from_environment() })
+        Ok(Options {
+            geometry,
+            workers: None,
+            park_after,
+            operations: u32::MAX,
+            validation: crate::validation_from_environment(),
+        })
     }
 }
 

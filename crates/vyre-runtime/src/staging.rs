@@ -174,7 +174,8 @@ impl Staging {
         backend: BackendChoice,
     ) -> Result<Staging, StagingError> {
         let reader = Reader::new(Pool::new(Region::anonymous(bytes, ALIGN)?, block_size)?, backend)?;
-        let resource = runtime.allocate((reader.pool().blocks() as usize * block_size) as u64, MemoryUse::HostToDevice)?;
+        let resource =
+            runtime.allocate((reader.pool().blocks() as usize * block_size) as u64, MemoryUse::HostToDevice)?;
         Ok(Self::over(reader, StagingTier::Copied, Input::Copy(resource), 0))
     }
 

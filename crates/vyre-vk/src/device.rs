@@ -147,8 +147,7 @@ pub(crate) fn report(vulkan: &Vulkan, physical: vk::PhysicalDevice, index: usize
     let mut subgroup = vk::PhysicalDeviceSubgroupProperties::default();
     let mut driver = vk::PhysicalDeviceDriverProperties::default();
     let mut import = vk::PhysicalDeviceExternalMemoryHostPropertiesEXT::default();
-    let mut properties =
-        vk::PhysicalDeviceProperties2::default().push_next(&mut subgroup).push_next(&mut driver);
+    let mut properties = vk::PhysicalDeviceProperties2::default().push_next(&mut subgroup).push_next(&mut driver);
     if importable {
         properties = properties.push_next(&mut import);
     }
@@ -179,7 +178,8 @@ pub(crate) fn report(vulkan: &Vulkan, physical: vk::PhysicalDevice, index: usize
     if queue_family.is_none() {
         missing.push("a compute queue".into());
     }
-    let text = |chars: Result<&CStr, _>| chars.map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned());
+    let text =
+        |chars: Result<&CStr, _>| chars.map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned());
     DeviceReport {
         index,
         name: text(core.device_name_as_c_str()),
@@ -211,12 +211,7 @@ fn imports_host_pages(instance: &ash::Instance, physical: vk::PhysicalDevice) ->
 }
 
 fn version(version: u32) -> String {
-    format!(
-        "{}.{}.{}",
-        vk::api_version_major(version),
-        vk::api_version_minor(version),
-        vk::api_version_patch(version)
-    )
+    format!("{}.{}.{}", vk::api_version_major(version), vk::api_version_minor(version), vk::api_version_patch(version))
 }
 
 /// What is missing of the features, and whether 64-bit atomic stores are there.
@@ -243,12 +238,11 @@ fn features(instance: &ash::Instance, physical: vk::PhysicalDevice, api: u32) ->
 fn compute_family(instance: &ash::Instance, physical: vk::PhysicalDevice) -> Option<u32> {
     // SAFETY: a query on a live physical device.
     let families = unsafe { instance.get_physical_device_queue_family_properties(physical) };
-    let computes = |family: &&(usize, vk::QueueFamilyProperties)| family.1.queue_flags.contains(vk::QueueFlags::COMPUTE);
+    let computes =
+        |family: &&(usize, vk::QueueFamilyProperties)| family.1.queue_flags.contains(vk::QueueFlags::COMPUTE);
     let families: Vec<_> = families.into_iter().enumerate().collect();
-    let alone = families
-        .iter()
-        .filter(computes)
-        .find(|(_, family)| !family.queue_flags.contains(vk::QueueFlags::GRAPHICS));
+    let alone =
+        families.iter().filter(computes).find(|(_, family)| !family.queue_flags.contains(vk::QueueFlags::GRAPHICS));
     alone.or_else(|| families.iter().find(computes)).map(|(index, _)| *index as u32)
 }
 

@@ -49,7 +49,9 @@ pub enum LoadError {
         minor: u32,
     },
     /// Validation was asked for and the layer is not there.
-    #[error("validation layer VK_LAYER_KHRONOS_validation not found; install vulkan-validationlayers or set VK_LAYER_PATH")]
+    #[error(
+        "validation layer VK_LAYER_KHRONOS_validation not found; install vulkan-validationlayers or set VK_LAYER_PATH"
+    )]
     NoValidationLayer,
 }
 

@@ -40,8 +40,7 @@ impl Kernel {
     /// Compiles the kernel with the operations of `operations`, a mask of operation codes.
     pub(crate) fn new(gpu: &Arc<Gpu>, operations: u32) -> Result<Kernel, VulkanError> {
         let spirv = if gpu.report.stores_64_bit { SPIRV_INT64 } else { SPIRV };
-        let words: Vec<u32> =
-            spirv.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
+        let words: Vec<u32> = spirv.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
         let module = vk::ShaderModuleCreateInfo::default().code(&words);
         // SAFETY: `words` is a valid SPIR-V module and lives until the call returns.
         let module = unsafe { gpu.raw.create_shader_module(&module, None) }.named("vkCreateShaderModule")?;
@@ -64,8 +63,7 @@ impl Kernel {
         let constants = [gpu.report.quirks.lanes, operations];
         let entry = |id: u32| vk::SpecializationMapEntry::default().constant_id(id).offset(id * 4).size(4);
         let entries = [entry(0), entry(1)];
-        let specialization =
-            vk::SpecializationInfo::default().map_entries(&entries).data(constants.as_bytes());
+        let specialization = vk::SpecializationInfo::default().map_entries(&entries).data(constants.as_bytes());
         let push = [vk::PushConstantRange::default().stage_flags(vk::ShaderStageFlags::COMPUTE).size(LAUNCH_BYTES)];
         let layout = vk::PipelineLayoutCreateInfo::default().push_constant_ranges(&push);
         // SAFETY: the structure lives until the call returns.

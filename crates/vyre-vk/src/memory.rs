@@ -259,27 +259,22 @@ impl Raw {
             let get = extension.fp().get_memory_host_pointer_properties_ext;
             get(gpu.raw.handle(), host, region.as_ptr().cast(), &raw mut properties)
         };
-        result
-            .result()
-            .named("vkGetMemoryHostPointerPropertiesEXT")
-            .map_err(MemoryError::from)?;
+        result.result().named("vkGetMemoryHostPointerPropertiesEXT").map_err(MemoryError::from)?;
         let usable = self.requirements(gpu).memory_type_bits & properties.memory_type_bits;
         if usable == 0 {
             return Err(MemoryError::NoType { wanted: "able to import host pages" }.into());
         }
         let mut addressable = vk::MemoryAllocateFlagsInfo::default().flags(vk::MemoryAllocateFlags::DEVICE_ADDRESS);
-        let mut pages = vk::ImportMemoryHostPointerInfoEXT::default()
-            .handle_type(host)
-            .host_pointer(region.as_ptr().cast());
+        let mut pages =
+            vk::ImportMemoryHostPointerInfoEXT::default().handle_type(host).host_pointer(region.as_ptr().cast());
         let info = vk::MemoryAllocateInfo::default()
             .allocation_size(region.len() as u64)
             .memory_type_index(usable.trailing_zeros())
             .push_next(&mut addressable)
             .push_next(&mut pages);
         // SAFETY: the pages stay mapped until the memory is freed, since the backing holds the region.
-        let memory = unsafe { gpu.raw.allocate_memory(&info, None) }
-            .named("vkAllocateMemory")
-            .map_err(MemoryError::from)?;
+        let memory =
+            unsafe { gpu.raw.allocate_memory(&info, None) }.named("vkAllocateMemory").map_err(MemoryError::from)?;
         self.backing = Backing::Imported(memory, region.clone());
         self.bind(gpu, memory, 0).map_err(MemoryError::from)?;
         Ok(())

@@ -139,7 +139,8 @@ impl Quanta {
 /// # Safety
 /// `commands` is being recorded.
 unsafe fn barrier(gpu: &Gpu, commands: vk::CommandBuffer, stage: vk::PipelineStageFlags, access: vk::AccessFlags) {
-    let after = vk::PipelineStageFlags::HOST | vk::PipelineStageFlags::COMPUTE_SHADER | vk::PipelineStageFlags::TRANSFER;
+    let after =
+        vk::PipelineStageFlags::HOST | vk::PipelineStageFlags::COMPUTE_SHADER | vk::PipelineStageFlags::TRANSFER;
     let reads = vk::AccessFlags::HOST_READ
         | vk::AccessFlags::SHADER_READ
         | vk::AccessFlags::SHADER_WRITE

@@ -76,8 +76,10 @@ impl Relay {
         let shared = Arc::new(Shared::default());
         let control = work.control.clone();
         let inner = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("vyre-relay".into()).spawn(move || Runner::new(work, inner).run());
-        let out_of_threads = |_| VulkanError { call: "starting the relay's thread", result: ash::vk::Result::ERROR_OUT_OF_HOST_MEMORY };
+        let thread =
+            std::thread::Builder::new().name("vyre-relay".into()).spawn(move || Runner::new(work, inner).run());
+        let out_of_threads =
+            |_| VulkanError { call: "starting the relay's thread", result: ash::vk::Result::ERROR_OUT_OF_HOST_MEMORY };
         Ok(Relay { shared, control, thread: Some(thread.map_err(out_of_threads)?) })
     }
 

@@ -128,8 +128,7 @@ impl Blocks {
 
     /// Puts all regions into their initial state. Nothing may run on them.
     pub(crate) fn reset(&self, geometry: &Geometry, quanta: &mut quantum::Quanta) -> Result<(), VulkanError> {
-        for (direction, block) in
-            [(Direction::HostToDevice, &self.to_device), (Direction::DeviceToHost, &self.to_host)]
+        for (direction, block) in [(Direction::HostToDevice, &self.to_device), (Direction::DeviceToHost, &self.to_host)]
         {
             if let Some(region) = block.region() {
                 initialise(geometry, direction, region);
@@ -143,7 +142,8 @@ impl Blocks {
 
     /// Memory for a [`Ring`](vyre_protocol::ring::Ring).
     pub(crate) fn ring_memory(&self, geometry: &Geometry) -> RingMemory<Region> {
-        let region = |kind| self.region(geometry, kind).expect("blocks for the host are mapped when they are allocated");
+        let region =
+            |kind| self.region(geometry, kind).expect("blocks for the host are mapped when they are allocated");
         RingMemory {
             control: region(RegionKind::Control),
             slots: region(RegionKind::Ring),

@@ -97,7 +97,8 @@ fn short_reads_are_continued_and_counted() {
 
 #[test]
 fn interrupted_and_refused_reads_are_repeated_and_counted() {
-    let (result, counters, requests) = stream(5000, &[Script::Fails(libc::EINTR), Script::Whole, Script::Fails(libc::EAGAIN)]);
+    let (result, counters, requests) =
+        stream(5000, &[Script::Fails(libc::EINTR), Script::Whole, Script::Fails(libc::EAGAIN)]);
     assert!(result.is_ok());
     assert_eq!((counters.retries, counters.reads), (2, 4));
     assert_eq!(requests[0], requests[2], "the same request again");

@@ -271,13 +271,21 @@ fn device_bad_slots_fault_with_the_offending_word_and_touch_nothing() {
         (Slot { length: 68, ..fill }, Fault::BadArgument, 1),
         (Slot { tile_span: 3, ..blake3 }, Fault::BadArgument, 3),
         (Slot { output: at(output, 36), ..blake3 }, Fault::OutOfRange, 36),
-        (Slot { length: 0xffff_ffff, tiles: 0xffff, ..blake3_slot(input, output, 64, 0, false) }, Fault::BadArgument, 0xffff),
+        (
+            Slot { length: 0xffff_ffff, tiles: 0xffff, ..blake3_slot(input, output, 64, 0, false) },
+            Fault::BadArgument,
+            0xffff,
+        ),
         (blake3.with_args(&[1, 0, 0]).unwrap(), Fault::BadArgument, 1),
         (blake3.with_args(&[0, 0, 2]).unwrap(), Fault::BadArgument, 2),
     ];
     for (slot, fault, word) in cases {
         let completion = bench.run(&slot);
-        assert_eq!((completion.status, completion.fault, completion.fault_word), (Status::Faulted, fault, word), "{slot:?}");
+        assert_eq!(
+            (completion.status, completion.fault, completion.fault_word),
+            (Status::Faulted, fault, word),
+            "{slot:?}"
+        );
     }
     let mut bytes = [0; 64];
     target.region().unwrap().read_bytes(0, &mut bytes).unwrap();

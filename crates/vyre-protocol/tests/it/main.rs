@@ -1,0 +1,6 @@
+//! What the ABI promises: pinned bytes, strict decoders, and the host's side of the ring.
+
+mod decoders;
+mod geometry;
+mod pinned;
+mod ring;

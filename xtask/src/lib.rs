@@ -1,0 +1,10 @@
+//! The project's own commands, one module each.
+
+pub mod bundle;
+pub mod ci;
+pub mod fuzz;
+mod process;
+mod provision;
+pub mod shaders;
+pub mod suite;
+pub mod tidy;

@@ -1,0 +1,131 @@
+//! GLSL to SPIR-V, committed with a manifest, so that no user of a crate needs a compiler.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::process::{exists, output, root, run};
+
+/// A module: its name, and what it is compiled with beside the common flags.
+const VARIANTS: [(&str, &[&str]); 2] = [("resident", &[]), ("resident_int64", &["-DVYRE_INT64=1"])];
+
+/// The one source that is compiled; it includes the others.
+const SOURCE: &str = "resident.comp";
+
+/// Flags of the compiler; SPIR-V 1.5 with the Vulkan memory model.
+const FLAGS: [&str; 3] = ["-V", "--target-env", "vulkan1.2"];
+
+const MEND: &str = "run `cargo xtask build-shaders` and commit what it writes";
+
+/// What the committed modules were made of.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Manifest {
+    compiler: String,
+    optimizer: String,
+    flags: Vec<String>,
+    /// BLAKE3 of each source.
+    sources: BTreeMap<String, String>,
+    /// BLAKE3 of each module.
+    modules: BTreeMap<String, String>,
+}
+
+fn sources() -> PathBuf {
+    root().join("shaders")
+}
+
+fn modules() -> PathBuf {
+    root().join("crates/vyre-vk/spirv")
+}
+
+/// BLAKE3 of all files of a folder with one of these endings.
+fn hashes(folder: &Path, endings: &[&str]) -> Result<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path();
+        let ending = path.extension().unwrap_or_default();
+        if endings.iter().any(|wanted| ending == *wanted) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            found.insert(name, blake3::hash(&fs::read(&path)?).to_hex().to_string());
+        }
+    }
+    Ok(found)
+}
+
+/// First line of what a tool says of its version.
+fn version(tool: &str) -> Result<String> {
+    if !exists(tool) {
+        bail!("{tool} is missing; install it (Debian, Ubuntu: apt-get install glslang-tools spirv-tools)");
+    }
+    let text = output(Command::new(tool).arg("--version"))?;
+    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+}
+
+/// Compiles, optimises and validates all modules into a folder.
+fn compile(into: &Path) -> Result<()> {
+    fs::create_dir_all(into)?;
+    for (name, defines) in VARIANTS {
+        let (raw, module) = (into.join(format!("{name}.raw")), into.join(format!("{name}.spv")));
+        let source = sources().join(SOURCE);
+        run(Command::new("glslangValidator").args(FLAGS).args(defines).arg("-o").arg(&raw).arg(source))?;
+        run(Command::new("spirv-opt").arg("-O").arg(&raw).arg("-o").arg(&module))?;
+        run(Command::new("spirv-val").args(["--target-env", "vulkan1.2"]).arg(&module))?;
+        fs::remove_file(raw)?;
+    }
+    Ok(())
+}
+
+/// Writes `shaders/abi.glsl`, the modules and the manifest.
+///
+/// # Errors
+/// If a tool is missing or refuses a shader.
+pub fn build() -> Result<()> {
+    let (compiler, optimizer) = (version("glslangValidator")?, version("spirv-opt")?);
+    fs::write(sources().join("abi.glsl"), vyre_protocol::glsl::render())?;
+    compile(&modules())?;
+    let manifest = Manifest {
+        compiler,
+        optimizer,
+        flags: FLAGS.map(str::to_owned).to_vec(),
+        sources: hashes(&sources(), &["glsl", "comp"])?,
+        modules: hashes(&modules(), &["spv"])?,
+    };
+    fs::write(modules().join("manifest.json"), serde_json::to_string_pretty(&manifest)? + "\n")?;
+    Ok(())
+}
+
+/// Fails if anything committed is stale.
+///
+/// # Errors
+/// Names what is stale, and the command that mends it.
+pub fn check() -> Result<()> {
+    let manifest = fs::read(modules().join("manifest.json")).with_context(|| format!("no manifest; {MEND}"))?;
+    let manifest: Manifest = serde_json::from_slice(&manifest).with_context(|| format!("bad manifest; {MEND}"))?;
+    if fs::read_to_string(sources().join("abi.glsl")).unwrap_or_default() != vyre_protocol::glsl::render() {
+        bail!("shaders/abi.glsl does not match the crate vyre-protocol; {MEND}");
+    }
+    if hashes(&sources(), &["glsl", "comp"])? != manifest.sources {
+        bail!("a shader was changed since the modules were built; {MEND}");
+    }
+    if hashes(&modules(), &["spv"])? != manifest.modules {
+        bail!("a module was changed by something else than the compiler; {MEND}");
+    }
+    let (compiler, optimizer) = (version("glslangValidator")?, version("spirv-opt")?);
+    for name in manifest.modules.keys() {
+        run(Command::new("spirv-val").args(["--target-env", "vulkan1.2"]).arg(modules().join(name)))?;
+    }
+    if (compiler.as_str(), optimizer.as_str()) != (manifest.compiler.as_str(), manifest.optimizer.as_str()) {
+        println!("not compiled again: the modules are of {}, here is {compiler}", manifest.compiler);
+        return Ok(());
+    }
+    let again = root().join("target/spirv-check");
+    compile(&again)?;
+    if hashes(&again, &["spv"])? != manifest.modules {
+        bail!("compiling again gives other modules; {MEND}");
+    }
+    println!("the shaders are fresh");
+    Ok(())
+}
