@@ -180,7 +180,7 @@ fn check_dependency_reasons(manifest: &str, findings: &mut Vec<Finding>) {
     }
 }
 
-/// The program in each crate's README is its example `readme`, word for word.
+/// The program in the README of `vyre-NAME` is its example `readme_NAME`, word for word.
 fn check_readmes(findings: &mut Vec<Finding>) {
     for (name, _) in LAYERS {
         let folder = root().join("crates").join(name);
@@ -188,10 +188,11 @@ fn check_readmes(findings: &mut Vec<Finding>) {
             continue;
         }
         let readme = fs::read_to_string(folder.join("README.md")).unwrap_or_default();
-        let example = fs::read_to_string(folder.join("examples/readme.rs")).unwrap_or_default();
+        let short = name.trim_start_matches("vyre-");
+        let file = format!("examples/readme_{short}.rs");
+        let example = fs::read_to_string(folder.join(&file)).unwrap_or_default();
         if example.is_empty() || program(&readme) != Some(code(&example)) {
-            findings
-                .push(format!("crates/{name}/README.md: its program is not examples/readme.rs without its first line"));
+            findings.push(format!("crates/{name}/README.md: its program is not {file} without its first line"));
         }
     }
 }

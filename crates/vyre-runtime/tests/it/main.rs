@@ -1,0 +1,54 @@
+//! One suite for all engines: the module `reference` runs each case on host threads, the module `device` on the Vulkan device
+//! that `VYRE_TEST_DEVICE` names.
+
+mod cases;
+
+use vyre_runtime::{DeviceChoice, EngineKind, Options, Runtime};
+
+/// Opens the engine under test.
+type Open<'a> = &'a dyn Fn(&Options) -> Runtime;
+
+macro_rules! on_every_engine {
+    ($($case:ident => $reference:ident, $device:ident;)+) => {
+        mod reference {
+            $(#[test] fn $reference() {
+                crate::cases::$case(&|options| vyre_runtime::Runtime::open(&vyre_runtime::DeviceChoice::Reference, options).unwrap());
+            })+
+        }
+        mod device {
+            $(#[test]
+            #[ignore = "needs a Vulkan device; run by cargo xtask test"]
+            fn $device() {
+                crate::cases::$case(&crate::open_device);
+            })+
+        }
+    };
+}
+
+fn open_device(options: &Options) -> Runtime {
+    let choice =
+        match std::env::var("VYRE_TEST_DEVICE").expect("VYRE_TEST_DEVICE says lavapipe, swiftshader or gpu").as_str() {
+            "lavapipe" => DeviceChoice::Name("llvmpipe".into()),
+            "swiftshader" => DeviceChoice::Name("swiftshader".into()),
+            _ => DeviceChoice::Auto,
+        };
+    let runtime = Runtime::open(&choice, options).unwrap();
+    assert_ne!(runtime.engine().kind, EngineKind::Reference, "a device was asked for: {}", runtime.engine());
+    runtime
+}
+
+on_every_engine! {
+    operations_match_a_model_with_any_number_of_workers => operations, device_operations;
+    bad_slots_fault_and_good_ones_run_after_them => faults, device_faults;
+    one_partition_is_a_fifo => fifo, device_fifo;
+    higher_priorities_come_first_but_lower_ones_come => priorities, device_priorities;
+    every_partition_alone_is_served => partitions, device_partitions;
+    drain_exit_abort_and_relaunch_keep_the_tally => life, device_life;
+    waits_last_as_long_as_they_say => timeouts, device_timeouts;
+    resources_come_and_go_while_the_kernel_runs => resources, device_resources;
+    the_litmus_test_finds_nothing => litmus, device_litmus;
+    files_of_all_sizes_have_their_hash => hashes, device_hashes;
+    a_bad_file_does_not_disturb_the_next => bad_files, device_bad_files;
+    recycled_blocks_are_never_stale => recycled, device_recycled_blocks_are_never_stale;
+    staging_tiers_count_what_they_copy => tiers, device_tiers;
+}
