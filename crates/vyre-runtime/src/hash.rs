@@ -74,11 +74,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the thread sleeps in the operating system before it looks at the interrupt flag again.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// A published block.
+/// A published slot.
 struct Pending {
     ticket: Ticket,
     block: u32,
     len: u32,
+    /// Its one tile gives the hash of the whole, rather than chaining values.
+    root: bool,
+    /// No later slot works on the block.
+    frees: bool,
     done: bool,
 }
 
@@ -86,11 +90,10 @@ struct Pending {
 struct Job {
     tree: Tree,
     pending: VecDeque<Pending>,
-    /// The first block of a stream without size, while it may turn out to be the only one.
-    only: Option<Filled>,
+    /// The source has a size, so its last block says that it is the last.
+    sized: bool,
     bytes: u64,
-    /// Whether the kernel computes the hash itself, from one tile; then it comes here.
-    whole: bool,
+    /// The hash, if the first tile is all there is.
     hash: Option<blake3::Hash>,
     last_progress: Instant,
 }
@@ -105,7 +108,8 @@ impl FileHasher {
         let staging = Staging::new(&mut runtime, block_size, depth, tier, backend)?;
         let span = MAX_TILE_CHUNKS.min(block_size as u32 / CHUNK_BYTES);
         let tiles = block_size as u64 / u64::from(span * CHUNK_BYTES);
-        let bytes = tiles * u64::from(CHAINING_VALUE_BYTES) * u64::from(staging.blocks());
+        // One place more than tiles: for the hash of a block that may turn out to be the whole stream.
+        let bytes = (tiles + 1) * u64::from(CHAINING_VALUE_BYTES) * u64::from(staging.blocks());
         let values = runtime.allocate(bytes, MemoryUse::DeviceToHost)?;
         Ok(FileHasher { runtime, staging, values, options, span })
     }
@@ -142,9 +146,8 @@ impl FileHasher {
         let mut job = Job {
             tree: Tree::default(),
             pending: VecDeque::new(),
-            only: None,
+            sized: info.size.is_some(),
             bytes: 0,
-            whole: false,
             hash: None,
             last_progress: Instant::now(),
         };
@@ -153,8 +156,8 @@ impl FileHasher {
             self.clean_up(&mut job);
         }
         streamed?;
-        let hash = job.hash.or_else(|| job.tree.root());
-        // Neither one tile nor several: the source was empty, and no byte ever went to the device.
+        let hash = job.tree.root().or(job.hash);
+        // Neither several tiles nor one: the source was empty, and no byte ever went to the device.
         let hash = hash.unwrap_or_else(|| blake3::hash(&[]));
         Ok(FileHash { hash, bytes: job.bytes, info })
     }
@@ -186,12 +189,7 @@ impl FileHasher {
                         self.take(job, filled)?;
                         moved = true;
                     }
-                    Next::End => {
-                        reading = false;
-                        if let Some(only) = job.only.take() {
-                            self.publish(job, only, true)?;
-                        }
-                    }
+                    Next::End => reading = false,
                     Next::Pending | Next::NoBlocks => {}
                 }
             }
@@ -205,41 +203,43 @@ impl FileHasher {
         Ok(())
     }
 
-    /// Publishes a filled block, or keeps it back while it may be the whole of a stream without size.
+    /// Publishes a filled block. A first block of one tile may be the whole; where that is not known yet, the kernel computes
+    /// both the hash and the chaining value.
     fn take(&mut self, job: &mut Job, filled: Filled) -> Result<(), HashError> {
-        if let Some(first) = job.only.take() {
-            self.publish(job, first, false)?;
-        }
-        let one_tile = filled.block.len() <= (self.span * CHUNK_BYTES) as usize;
-        if filled.offset == 0 && one_tile && !filled.last {
-            job.only = Some(filled);
-            return Ok(());
-        }
-        let whole = filled.offset == 0 && one_tile;
-        self.publish(job, filled, whole)
-    }
-
-    fn publish(&mut self, job: &mut Job, filled: Filled, whole: bool) -> Result<(), HashError> {
         let (block, len) = (filled.block.index(), filled.block.len() as u32);
+        let may_be_whole = filled.offset == 0 && len <= self.span * CHUNK_BYTES && (filled.last || !job.sized);
+        let is_whole = may_be_whole && job.sized;
         let chunk = filled.offset / u64::from(CHUNK_BYTES);
         let input = self.staging.hand_over(&self.runtime, filled.block)?;
+        let args = [chunk as u32, (chunk >> 32) as u32, 0, 0, 0, 0];
         let output = self.values.at(self.values_offset(block));
-        let [low, high] = [chunk as u32, (chunk >> 32) as u32];
-        let slot = Slot { input, output, args: [low, high, u32::from(whole), 0, 0, 0], ..Slot::new(Operation::Blake3) };
-        let slot = slot.tiled(len, self.span, CHUNK_BYTES);
-        let published = self.runtime.publish(Priority::Normal, &slot);
-        let ticket = published.inspect_err(|_| self.staging.take_back(&self.runtime, block))?;
+        let parts = Slot { input, output, args, ..Slot::new(Operation::Blake3) }.tiled(len, self.span, CHUNK_BYTES);
+        let output = self.values.at(self.root_offset(block));
+        let root = Slot { output, args: [0, 0, 1, 0, 0, 0], ..parts };
+        let slots = [(true, root, may_be_whole), (false, parts, !is_whole)];
+        let slots: Vec<_> = slots.into_iter().filter(|(.., wanted)| *wanted).collect();
+        let wire: Vec<_> = slots.iter().map(|(_, slot, _)| *slot).collect();
+        let published = self.runtime.publish_all(Priority::Normal, &wire);
+        let tickets = published.inspect_err(|_| self.staging.take_back(&self.runtime, block))?;
         if job.pending.is_empty() {
             job.last_progress = Instant::now();
         }
-        job.pending.push_back(Pending { ticket, block, len, done: false });
-        job.whole = whole;
+        let last = tickets.end - 1;
+        job.pending.extend(tickets.zip(slots).map(|(number, (root, ..))| {
+            let ticket = Ticket { priority: Priority::Normal, number };
+            Pending { ticket, block, len, root, frees: number == last, done: false }
+        }));
         Ok(())
     }
 
     /// Offset of a block's chaining values.
     fn values_offset(&self, block: u32) -> u32 {
         self.values.len() / self.staging.blocks() * block
+    }
+
+    /// Offset of the place for a hash, behind the chaining values.
+    fn root_offset(&self, block: u32) -> u32 {
+        self.values_offset(block + 1) - CHAINING_VALUE_BYTES
     }
 
     /// Takes a completion, and all blocks that are through now, in order.
@@ -252,21 +252,28 @@ impl FileHasher {
             return Err(HashError::Fault { fault: completion.fault, word: completion.fault_word });
         }
         while let Some(front) = job.pending.pop_front_if(|front| front.done) {
-            let mut offset = self.values_offset(front.block) as usize;
-            for _ in 0..front.len.div_ceil(self.span * CHUNK_BYTES).max(1) {
-                let mut value = [0; CHAINING_VALUE_BYTES as usize];
-                self.values.read(offset, &mut value)?;
-                offset += value.len();
-                if job.whole {
-                    job.hash = Some(value.into());
-                } else {
-                    job.tree.push(value);
+            if front.root {
+                let offset = self.root_offset(front.block) as usize;
+                job.hash = Some(self.value(offset)?.into());
+            } else {
+                let first = self.values_offset(front.block) as usize;
+                for tile in 0..front.len.div_ceil(self.span * CHUNK_BYTES) as usize {
+                    job.tree.push(self.value(first + tile * CHAINING_VALUE_BYTES as usize)?);
                 }
             }
-            job.bytes += u64::from(front.len);
-            self.staging.take_back(&self.runtime, front.block);
+            if front.frees {
+                job.bytes += u64::from(front.len);
+                self.staging.take_back(&self.runtime, front.block);
+            }
         }
         Ok(())
+    }
+
+    /// A value that the kernel wrote.
+    fn value(&self, offset: usize) -> Result<[u8; CHAINING_VALUE_BYTES as usize], HashError> {
+        let mut value = [0; CHAINING_VALUE_BYTES as usize];
+        self.values.read(offset, &mut value)?;
+        Ok(value)
     }
 
     fn check_patience(&self, job: &Job) -> Result<(), HashError> {

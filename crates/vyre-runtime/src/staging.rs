@@ -173,7 +173,7 @@ impl Staging {
         block_size: usize,
         backend: BackendChoice,
     ) -> Result<Staging, StagingError> {
-        let reader = Reader::new(Pool::new(Region::anonymous(bytes, ALIGN)?, block_size)?, backend)?;
+        let reader = Reader::new(pool(bytes, block_size)?, backend)?;
         let resource =
             runtime.allocate((reader.pool().blocks() as usize * block_size) as u64, MemoryUse::HostToDevice)?;
         Ok(Self::over(reader, StagingTier::Copied, Input::Copy(resource), 0))
@@ -185,7 +185,7 @@ impl Staging {
         block_size: usize,
         backend: BackendChoice,
     ) -> Result<Staging, StagingError> {
-        let reader = Reader::new(Pool::new(Region::anonymous(bytes, ALIGN)?, block_size)?, backend)?;
+        let reader = Reader::new(pool(bytes, block_size)?, backend)?;
         let places = (0..reader.pool().blocks()).filter_map(|_| runtime.register_lent(block_size as u32));
         let input = Input::Lent(places.collect::<Result<_, _>>()?);
         Ok(Self::over(reader, StagingTier::Lent, input, 0))
@@ -262,3 +262,9 @@ impl Staging {
 }
 
 type Make = fn(&mut Runtime, usize, usize, BackendChoice) -> Result<Staging, StagingError>;
+
+/// A pool of exactly `bytes` bytes; the region may be larger because of its alignment.
+fn pool(bytes: usize, block_size: usize) -> Result<Pool, StagingError> {
+    let region = Region::anonymous(bytes, ALIGN)?;
+    Ok(Pool::new(region.slice(0..bytes).unwrap_or(region), block_size)?)
+}

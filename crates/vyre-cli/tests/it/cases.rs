@@ -1,0 +1,192 @@
+//! The cases; each takes what `--device` takes.
+
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::vyre;
+
+fn noise(len: usize) -> Vec<u8> {
+    (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 11) as u8).collect()
+}
+
+pub(crate) fn hash(device: &str, arguments: &[&str]) -> Command {
+    let mut command = vyre();
+    command.args(["hash", "--device", device]).args(arguments);
+    command
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The value of a line `name: value` of `--stats`.
+fn stat(output: &Output, name: &str) -> String {
+    let text = stderr(output);
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")));
+    line.unwrap_or_else(|| panic!("no {name} in {text}")).to_owned()
+}
+
+fn number(output: &Output, name: &str) -> u64 {
+    stat(output, name).split(' ').next().unwrap().parse().unwrap()
+}
+
+pub(crate) fn hashes_are_those_of_b3sum(device: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let data = noise(2 << 20);
+    for block in ["4KiB", "64KiB", "1MiB", "16MiB"] {
+        for depth in ["1", "64"] {
+            let mut files = Vec::new();
+            let mut expected = String::new();
+            for size in [0, 1, 1023, 1024, 1025, 4095, 4097, 65_535, 65_536, 65_537, (1 << 20) - 1, (1 << 20) + 1] {
+                let path = folder.path().join(format!("f{size}"));
+                std::fs::write(&path, &data[..size]).unwrap();
+                expected += &format!("{}  {}\n", blake3::hash(&data[..size]), path.display());
+                files.push(path.display().to_string());
+            }
+            let mut command = hash(device, &["--block-size", block, "--depth", depth]);
+            let output = command.args(&files).output().unwrap();
+            assert!(output.status.success(), "{}", stderr(&output));
+            assert_eq!(stdout(&output), expected, "{depth} blocks of {block}");
+        }
+    }
+    let sparse = folder.path().join("sparse");
+    std::fs::File::create(&sparse).unwrap().set_len(5 << 20).unwrap();
+    let output = hash(device, &["--json"]).arg(&sparse).output().unwrap();
+    let record: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let hash = blake3::hash(&vec![0; 5 << 20]).to_string();
+    assert_eq!((record["hash"].as_str(), record["bytes"].as_u64()), (Some(&*hash), Some(5 << 20)));
+}
+
+pub(crate) fn five_hundred_files_in_one_call(device: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let data = noise(200_000);
+    let mut expected = String::new();
+    let mut command = hash(device, &[]);
+    for i in 0..500 {
+        let path = folder.path().join(format!("{i}"));
+        let data = &data[..(i * 397) % data.len()];
+        std::fs::write(&path, data).unwrap();
+        expected += &format!("{}  {}\n", blake3::hash(data), path.display());
+        command.arg(path);
+    }
+    assert_eq!(stdout(&command.output().unwrap()), expected);
+}
+
+pub(crate) fn pipes_and_proc_files(device: &str) {
+    for size in [0, 1, 4096, 65_536, 524_288, 3_000_000] {
+        let data = noise(size);
+        let mut child =
+            hash(device, &[]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        for part in data.chunks(50_000) {
+            stdin.write_all(part).unwrap();
+        }
+        drop(stdin);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(stdout(&output), format!("{}\n", blake3::hash(&data)), "{size} bytes through a pipe");
+    }
+    let file = "/proc/version";
+    let output = hash(device, &[file]).output().unwrap();
+    assert_eq!(stdout(&output), format!("{}  {file}\n", blake3::hash(&std::fs::read(file).unwrap())));
+}
+
+pub(crate) fn stats_show_a_resident_kernel(device: &str) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let data = noise(8 << 20);
+    std::fs::write(file.path(), &data).unwrap();
+    let slots = |output: &Output| number(output, "slots");
+    let run = |block| hash(device, &["--stats", "--block-size", block]).arg(file.path()).output().unwrap();
+    let (many, few) = (run("4KiB"), run("1MiB"));
+    assert_eq!((slots(&many), slots(&few)), (2048, 8));
+    let quanta = [&many, &few].map(|output| number(output, "quanta_launched"));
+    assert!(quanta[0] > 0 && quanta[0] < 2048 / 2, "quanta do not follow the slots: {quanta:?}");
+    assert_eq!((number(&many, "bounce_bytes"), number(&many, "bytes_read")), (0, 8 << 20));
+    if device != "reference" {
+        let copied = hash(device, &["--stats", "--tier", "copied"]).arg(file.path()).output().unwrap();
+        assert_eq!(number(&copied, "bounce_bytes"), 8 << 20, "every copied byte is counted");
+        assert!(stat(&copied, "staging").starts_with("copied"));
+        assert_eq!(stdout(&copied), stdout(&many));
+    }
+}
+
+pub(crate) fn check_finds_good_bad_and_malformed_lines(device: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("new\nline");
+    std::fs::write(&file, noise(100_000)).unwrap();
+    let sums = hash(device, &[]).arg(&file).output().unwrap();
+    assert!(stdout(&sums).starts_with('\\'), "{}", stdout(&sums));
+    let list = folder.path().join("SUMS");
+    let check = |text: &str| {
+        std::fs::write(&list, text).unwrap();
+        hash(device, &["--check"]).arg(&list).output().unwrap()
+    };
+    let good = check(&stdout(&sums));
+    assert!(good.status.success() && stdout(&good).ends_with("new\\nline: OK\n"), "{}", stdout(&good));
+    let bad = check(&stdout(&sums).replacen(['0', '1', '2', '3', '4'], "f", 1));
+    assert_eq!(bad.status.code(), Some(1));
+    assert!(stdout(&bad).contains(": FAILED") && stderr(&bad).contains("1 of 1 files did not match"));
+    for malformed in ["nonsense\n", "", &format!("{}  missing\n", "0".repeat(64))] {
+        assert_eq!(check(malformed).status.code(), Some(1), "{malformed}");
+    }
+}
+
+pub(crate) fn bad_files_are_one_line_each_and_the_others_are_hashed(device: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let good = folder.path().join("good");
+    std::fs::write(&good, b"abc").unwrap();
+    let missing = folder.path().join("missing");
+    // Reading it fails with EIO, also for root.
+    let unreadable = Path::new("/proc/self/mem");
+    let output = hash(device, &[]).arg(&missing).arg(folder.path()).arg(unreadable).arg(&good).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(stdout(&output), format!("{}  {}\n", blake3::hash(b"abc"), good.display()));
+    let text = stderr(&output);
+    let errors: Vec<_> = text.lines().filter(|line| !line.contains("running on")).collect();
+    assert_eq!(errors.len(), 3, "{text}");
+    assert!(errors[0].ends_with("missing: No such file or directory"), "{text}");
+    assert!(errors[1].contains("is a directory"), "{text}");
+    assert!(errors[2].contains("/proc/self/mem: reading at byte 0 failed: Input/output error"), "{text}");
+}
+
+pub(crate) fn signals_end_a_stream_at_once(device: &str) {
+    for (name, number) in [("INT", 2), ("TERM", 15)] {
+        let mut child = hash(device, &["-"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(&noise(1 << 20)).unwrap();
+        std::thread::sleep(Duration::from_millis(1500));
+        let start = Instant::now();
+        let id = child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.signal(), Some(number), "{}", stderr(&output));
+        assert!(start.elapsed() < Duration::from_secs(5), "SIG{name} took {:?}", start.elapsed());
+        drop(stdin);
+    }
+}
+
+pub(crate) fn doctor_finds_the_engine_fit(device: &str) {
+    let output = vyre().args(["doctor", "--device", device, "--tries", "2000"]).output().unwrap();
+    let text = stdout(&output);
+    assert!(output.status.success(), "{text}{}", stderr(&output));
+    for check in ["memlock", "engine", "io_uring", "staging", "litmus, host to device: 2000 tries, 0 stale", "workers"]
+    {
+        assert!(text.lines().any(|line| line.contains(check)), "no {check} in {text}");
+    }
+}
+
+pub(crate) fn bench_latency_prints_percentiles(device: &str) {
+    let output = vyre().args(["bench", "latency", "--json", "--samples", "200", "--device", device]).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let report: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let live = &report["live_ns"];
+    assert_eq!(live["samples"].as_u64(), Some(200));
+    assert!(live["p50"].as_u64() > Some(0) && live["p50"].as_u64() <= live["p999"].as_u64());
+    assert_eq!(report["ratio_p50"].is_null(), device == "reference");
+}

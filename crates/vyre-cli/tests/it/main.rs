@@ -1,0 +1,48 @@
+//! The binary as a user runs it: the module `reference` on host threads, the module `device` on the Vulkan device that
+//! `VYRE_TEST_DEVICE` names. `VYRE_BIN` names another binary to test.
+
+mod cases;
+mod limits;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The binary.
+fn vyre() -> Command {
+    let built = PathBuf::from(env!("CARGO_BIN_EXE_vyre"));
+    Command::new(std::env::var_os("VYRE_BIN").map_or(built, PathBuf::from))
+}
+
+/// The name of the device under test, as `--device` takes it.
+fn device() -> &'static str {
+    match std::env::var("VYRE_TEST_DEVICE").expect("VYRE_TEST_DEVICE says lavapipe, swiftshader or gpu").as_str() {
+        "lavapipe" => "llvmpipe",
+        "swiftshader" => "swiftshader",
+        _ => "auto",
+    }
+}
+
+macro_rules! on_every_engine {
+    ($($case:ident => $reference:ident, $device:ident;)+) => {
+        mod reference {
+            $(#[test] fn $reference() { crate::cases::$case("reference"); })+
+        }
+        mod device {
+            $(#[test]
+            #[ignore = "needs a Vulkan device; run by cargo xtask test"]
+            fn $device() { crate::cases::$case(crate::device()); })+
+        }
+    };
+}
+
+on_every_engine! {
+    hashes_are_those_of_b3sum => hashes, device_hashes;
+    five_hundred_files_in_one_call => many, device_many;
+    pipes_and_proc_files => pipes, device_pipes;
+    stats_show_a_resident_kernel => stats, device_stats;
+    check_finds_good_bad_and_malformed_lines => check, device_check;
+    bad_files_are_one_line_each_and_the_others_are_hashed => bad_files, device_bad_files;
+    signals_end_a_stream_at_once => signals, device_signals;
+    doctor_finds_the_engine_fit => doctor, device_doctor;
+    bench_latency_prints_percentiles => bench, device_bench;
+}
