@@ -2,7 +2,7 @@
 //!
 //! | word | content |
 //! |---|---|
-//! | 0..18 | addresses of the nine regions, low word first, in the order of [`RegionKind`](crate::header::RegionKind) |
+//! | 0..18 | addresses of the nine regions, low word first, in the order of [`RegionKind`] |
 //! | 18 | number of the quantum, from 0 |
 //! | 19 | fuel of each worker, in loop iterations |
 //! | 20 | workers of the quantum |

@@ -89,6 +89,8 @@ pub struct EngineInfo {
     pub workers: u32,
     /// Why this engine.
     pub why: String,
+    /// Largest buffer in bytes that the device allocates.
+    pub max_allocation: u64,
     /// Alignment of importable host pages; `None` where nothing is imported.
     pub import_alignment: Option<u64>,
 }
@@ -134,6 +136,7 @@ impl Engine {
                     index: None,
                     workers: reference.workers(),
                     why,
+                    max_allocation: u64::MAX,
                     import_alignment: None,
                 };
                 Ok((Engine::Reference(reference), info))
@@ -155,6 +158,7 @@ impl Engine {
                     index: Some(index),
                     workers: found.workers,
                     why,
+                    max_allocation: found.max_allocation,
                     import_alignment: found.import_alignment,
                 };
                 Ok((Engine::Vulkan { resident: Box::new(resident), vulkan }, info))

@@ -89,7 +89,7 @@ const ALIGN: usize = 64 << 10;
 const DIRECT_ALIGN: usize = 4096;
 
 impl Staging {
-    /// A path with `depth` blocks of `block_size` bytes.
+    /// A path with `depth` blocks of `block_size` bytes, or as many as the device can allocate.
     ///
     /// # Errors
     /// [`StagingError`] says why no tier, or not the demanded one, is possible.
@@ -100,11 +100,17 @@ impl Staging {
         tier: TierChoice,
         backend: BackendChoice,
     ) -> Result<Staging, StagingError> {
-        let bytes = block_size.saturating_mul(depth);
+        // Drivers refuse allocations that come near their limit, so half of it must do.
+        let most = (runtime.engine().max_allocation / 2 / block_size.max(1) as u64).max(1);
+        let blocks = depth.min(usize::try_from(most).unwrap_or(usize::MAX));
+        let bytes = block_size.saturating_mul(blocks);
         if runtime.engine().kind == EngineKind::Reference {
             return Self::lent(runtime, bytes, block_size, backend);
         }
         let mut passed_over = Vec::new();
+        if blocks < depth {
+            passed_over.push(format!("depth {depth}: the device allocates no more than {blocks} such blocks"));
+        }
         let tiers: [(TierChoice, Make, &'static str); 3] = [
             (TierChoice::Imported, Self::imported, "imported"),
             (TierChoice::Mapped, Self::mapped, "mapped"),

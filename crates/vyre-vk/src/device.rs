@@ -128,6 +128,8 @@ pub struct DeviceReport {
     pub import_alignment: Option<u64>,
     /// Whether completions are written by single 64-bit stores.
     pub stores_64_bit: bool,
+    /// Largest single allocation in bytes.
+    pub max_allocation: u64,
     /// How the driver must be treated.
     pub quirks: DeviceQuirks,
     pub(crate) queue_family: Option<u32>,
@@ -139,7 +141,7 @@ pub struct DeviceReport {
 /// Looks at a device. Never fails: what cannot be found out is missing.
 pub(crate) fn report(vulkan: &Vulkan, physical: vk::PhysicalDevice, index: usize) -> DeviceReport {
     let instance = &vulkan.instance.raw;
-    // SAFETY (the queries below): `physical` comes from this live instance.
+    // SAFETY: `physical` comes from this live instance, here and in the queries below.
     let extensions = unsafe { instance.enumerate_device_extension_properties(physical) }.unwrap_or_default();
     let has = |name: &CStr| extensions.iter().any(|extension| extension.extension_name_as_c_str() == Ok(name));
     let importable = has(ext::external_memory_host::NAME) && imports_host_pages(instance, physical);
@@ -147,7 +149,9 @@ pub(crate) fn report(vulkan: &Vulkan, physical: vk::PhysicalDevice, index: usize
     let mut subgroup = vk::PhysicalDeviceSubgroupProperties::default();
     let mut driver = vk::PhysicalDeviceDriverProperties::default();
     let mut import = vk::PhysicalDeviceExternalMemoryHostPropertiesEXT::default();
-    let mut properties = vk::PhysicalDeviceProperties2::default().push_next(&mut subgroup).push_next(&mut driver);
+    let mut sizes = vk::PhysicalDeviceMaintenance3Properties::default();
+    let mut properties =
+        vk::PhysicalDeviceProperties2::default().push_next(&mut subgroup).push_next(&mut driver).push_next(&mut sizes);
     if importable {
         properties = properties.push_next(&mut import);
     }
@@ -190,6 +194,7 @@ pub(crate) fn report(vulkan: &Vulkan, physical: vk::PhysicalDevice, index: usize
         memory,
         import_alignment: importable.then_some(import.min_imported_host_pointer_alignment),
         stores_64_bit,
+        max_allocation: sizes.max_memory_allocation_size,
         quirks,
         queue_family,
         physical,

@@ -87,8 +87,9 @@ impl Buffer {
     /// Allocates a buffer of `bytes` bytes, rounded up to a multiple of four. Mapped memory is zeroed: what the driver hands
     /// out may hold another tenant's bytes.
     pub(crate) fn allocate(gpu: &Arc<Gpu>, bytes: u64, usage: MemoryUse) -> Result<Buffer, MemoryError> {
-        if bytes == 0 || bytes > MAX_BYTES {
-            return Err(MemoryError::Size { bytes, max: MAX_BYTES });
+        let max = MAX_BYTES.min(gpu.report.max_allocation & !3);
+        if bytes == 0 || bytes > max {
+            return Err(MemoryError::Size { bytes, max });
         }
         let len = bytes.next_multiple_of(4);
         let plan = gpu.report.memory;

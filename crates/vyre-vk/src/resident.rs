@@ -68,6 +68,8 @@ pub struct ResidentInfo {
     pub memory: MemoryPlan,
     /// Whether completions are written by single 64-bit stores.
     pub stores_64_bit: bool,
+    /// Largest single allocation in bytes.
+    pub max_allocation: u64,
     /// Alignment of importable host pages in bytes; `None` if there is no import.
     pub import_alignment: Option<u64>,
 }
@@ -180,6 +182,7 @@ impl Resident {
             lanes: report.quirks.lanes,
             memory: report.memory,
             stores_64_bit: report.stores_64_bit,
+            max_allocation: report.max_allocation,
             import_alignment: report.import_alignment,
         };
         let launch = blocks.launch(geometry, workers);
