@@ -9,8 +9,8 @@
 //!
 //! # Safety
 //!
-//! Unsafe code is in three files: `uring.rs` and `threads.rs` let the kernel write to pool memory, `pool.rs` lends a block that
-//! nobody writes as a slice.
+//! Unsafe code is in four files: `uring.rs` and `threads.rs` let the kernel write to pool memory, `pool.rs` lends a block
+//! that nobody writes as a slice, and `cache.rs` makes a system call that has no wrapper.
 
 mod backend;
 mod cache;
@@ -26,6 +26,6 @@ mod uring;
 pub use backend::{BackendKind, BackendReport};
 pub use error::{OpenError, ReadError, ReaderError};
 pub use memlock::{MemlockError, memlock_preflight};
-pub use pool::{Block, Pool, PoolError};
+pub use pool::{Block, LentBlock, Pool, PoolError};
 pub use reader::{BackendChoice, Counters, Filled, Next, Reader};
 pub use source::{IoMode, Source, StreamInfo};

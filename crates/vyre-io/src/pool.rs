@@ -2,26 +2,38 @@
 //!
 //! # Safety
 //!
-//! The one unsafe block lends a [`Block`]'s bytes as a slice. The proof is ownership: an index is either in the free list, in a
-//! read in flight, or in exactly one `Block`, and only reads in flight write.
+//! The one unsafe block lends a [`Block`]'s bytes as a slice. The proof is ownership: the region of a *private* pool is known to
+//! nobody else, an index is either in the free list, in a read in flight, or in exactly one `Block`, and only reads in flight
+//! write. Blocks of shared pools, whose pages somebody else may map and write, are never lent as slices.
 #![allow(unsafe_code, reason = "lends an owned block as a slice; see the Safety section above")]
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use vyre_mem::{Region, WriteOrder};
+use vyre_mem::{MapError, RangeError, Region};
 
 /// The smallest block: a page, and a multiple of every direct-I/O alignment in use.
 const MIN_BLOCK: usize = 4096;
 
-/// A region cannot be cut into such blocks.
+/// A pool cannot be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{region} bytes cannot be cut into blocks of {block} bytes; blocks are powers of two of at least 4096 bytes")]
-pub struct PoolError {
-    /// Bytes of the region.
-    pub region: usize,
-    /// Bytes of a block.
-    pub block: usize,
+pub enum PoolError {
+    /// The region cannot be cut into such blocks.
+    #[error(
+        "{region} bytes cannot be cut into blocks of {block} bytes; blocks are powers of two of at least 4096 bytes"
+    )]
+    Shape {
+        /// Bytes of the region.
+        region: usize,
+        /// Bytes of a block.
+        block: usize,
+    },
+    /// There is no memory for it.
+    #[error(transparent)]
+    Map(#[from] MapError),
 }
+
+/// Alignment of a private pool: that of a large page on some systems.
+const ALIGN: usize = 64 << 10;
 
 /// Blocks of equal size over one region. Cloning shares it.
 #[derive(Debug, Clone)]
@@ -33,27 +45,42 @@ pub struct Pool {
 struct Shared {
     region: Region,
     block_size: usize,
+    /// Nobody else knows the region.
+    private: bool,
     free: Mutex<Vec<u32>>,
 }
 
 impl Pool {
-    /// Cuts a region into blocks. What is left over at its end is not used.
+    /// A pool over memory of its own, whose blocks can be lent as slices.
+    ///
+    /// # Errors
+    /// [`PoolError`] if there is no memory, no block, or the size is not a power of two of at least 4096.
+    pub fn private(blocks: usize, block_size: usize) -> Result<Pool, PoolError> {
+        let bytes = blocks.saturating_mul(block_size);
+        let region = Region::anonymous(bytes, ALIGN)?;
+        Self::over(region.slice(0..bytes).unwrap_or(region), block_size, true)
+    }
+
+    /// Cuts a region that others may map into blocks. What is left over at its end is not used.
     ///
     /// # Errors
     /// [`PoolError`] if not one block fits, or the size is not a power of two of at least 4096.
     pub fn new(region: Region, block_size: usize) -> Result<Pool, PoolError> {
-        let error = PoolError { region: region.len(), block: block_size };
+        Self::over(region, block_size, false)
+    }
+
+    fn over(region: Region, block_size: usize, private: bool) -> Result<Pool, PoolError> {
+        let error = PoolError::Shape { region: region.len(), block: block_size };
         if !block_size.is_power_of_two() || block_size < MIN_BLOCK || region.len() < block_size {
             return Err(error);
         }
         // Popped from the end, so the first blocks go out first.
         let free = (0..(region.len() / block_size) as u32).rev().collect();
-        Ok(Pool { shared: Arc::new(Shared { region, block_size, free: Mutex::new(free) }) })
+        Ok(Pool { shared: Arc::new(Shared { region, block_size, private, free: Mutex::new(free) }) })
     }
 
     /// The whole region.
-    #[must_use]
-    pub fn region(&self) -> &Region {
+    pub(crate) fn region(&self) -> &Region {
         &self.shared.region
     }
 
@@ -130,19 +157,43 @@ impl Block {
         self.len == 0
     }
 
-    /// Whether the bytes lie in ordinary cached memory, where lending them as a slice is cheap to read.
+    /// Copies bytes out, from `offset` of the block on.
+    ///
+    /// # Errors
+    /// [`RangeError`] if they do not lie in the valid part.
+    pub fn read_bytes(&self, offset: usize, out: &mut [u8]) -> Result<(), RangeError> {
+        if offset.checked_add(out.len()).is_none_or(|end| end > self.len) {
+            return Err(RangeError { offset, len: out.len(), region: self.len });
+        }
+        self.shared.region.read_bytes(self.offset() + offset, out)
+    }
+
+    /// The bytes, without a copy; `None` in a shared pool, where somebody else may write them.
     #[must_use]
-    pub fn is_cached(&self) -> bool {
-        self.shared.region.write_order() == WriteOrder::Cached
+    pub fn bytes(&self) -> Option<&[u8]> {
+        if !self.shared.private {
+            return None;
+        }
+        // SAFETY: `offset + len` lies inside the region, which `shared` keeps mapped. The pool is private: no Region over this
+        // memory leaves the crate, which itself only hands it to reads. Reads target indices that are in no Block, so nobody
+        // writes these bytes as long as this Block is borrowed.
+        Some(unsafe { std::slice::from_raw_parts(self.shared.region.as_ptr().add(self.offset()), self.len) })
+    }
+
+    /// The block as shared bytes, for who keeps them longer than a borrow; `None` in a shared pool, which gets its block back.
+    #[must_use]
+    pub fn lend(self) -> Option<LentBlock> {
+        self.shared.private.then_some(LentBlock(self))
     }
 }
 
-impl AsRef<[u8]> for Block {
+/// A block of a private pool as bytes. Dropping it returns the block.
+#[derive(Debug)]
+pub struct LentBlock(Block);
+
+impl AsRef<[u8]> for LentBlock {
     fn as_ref(&self) -> &[u8] {
-        // SAFETY: `offset + len` lies inside the region, which `shared` keeps mapped. Nobody writes these bytes as long as this
-        // Block exists: reads in flight target only indices that are in no Block, Region has no method that the crate calls on
-        // a checked-out block, and who maps the pages for a device maps them for reading.
-        unsafe { std::slice::from_raw_parts(self.shared.region.as_ptr().add(self.offset()), self.len) }
+        self.0.bytes().unwrap_or_default()
     }
 }
 
@@ -158,12 +209,15 @@ mod tests {
 
     #[test]
     fn blocks_go_out_once_and_come_back_when_dropped() {
-        let pool = Pool::new(Region::anonymous(65_536, 4096).unwrap(), 16_384).unwrap();
+        let pool = Pool::private(4, 16_384).unwrap();
         assert_eq!((pool.blocks(), pool.free()), (4, 4));
         let index = pool.take().unwrap();
         let block = pool.check_out(index, 100);
-        assert_eq!((block.index(), block.offset(), block.as_ref().len(), pool.free()), (0, 0, 100, 3));
-        drop(block);
+        assert_eq!((block.index(), block.offset(), block.len(), pool.free()), (0, 0, 100, 3));
+        assert!(block.read_bytes(99, &mut [0]).is_ok() && block.read_bytes(100, &mut [0]).is_err());
+        let lent = block.lend().unwrap();
+        assert_eq!((lent.as_ref().len(), pool.free()), (100, 3));
+        drop(lent);
         assert_eq!(pool.free(), 4);
         let taken: Vec<_> = std::iter::from_fn(|| pool.take()).collect();
         assert_eq!(taken.len(), 4);
@@ -171,10 +225,21 @@ mod tests {
     }
 
     #[test]
+    fn blocks_that_others_may_write_are_not_lent() {
+        let pool = Pool::new(Region::anonymous(65_536, 4096).unwrap(), 4096).unwrap();
+        let block = pool.check_out(pool.take().unwrap(), 10);
+        assert_eq!(block.bytes(), None);
+        assert!(block.lend().is_none());
+        assert_eq!(pool.free(), 16);
+    }
+
+    #[test]
     fn odd_sizes_are_refused() {
         let region = Region::anonymous(65_536, 4096).unwrap();
         for block in [0, 1, 2048, 5000, 131_072] {
-            assert_eq!(Pool::new(region.clone(), block).unwrap_err(), PoolError { region: 65_536, block });
+            let refused = Pool::new(region.clone(), block).unwrap_err();
+            assert_eq!(refused, PoolError::Shape { region: 65_536, block });
         }
+        assert!(Pool::private(0, 4096).is_err() && Pool::private(usize::MAX, 4096).is_err());
     }
 }

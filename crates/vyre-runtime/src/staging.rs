@@ -69,8 +69,8 @@ pub struct Staging {
     input: Input,
     /// Offset of the pool's first byte in the input resource.
     base: u32,
-    /// A block that the kernel works on is kept here, by its index.
-    held: Vec<Option<Arc<Block>>>,
+    /// A block that a device works on is kept here, by its index; the reference engine keeps its own.
+    held: Vec<Option<Block>>,
 }
 
 enum Input {
@@ -163,7 +163,7 @@ impl Staging {
         };
         // io_uring cannot pin every mapping of device memory; then it may still fill ordinary pages, which are copied.
         if reader.backend().kind == BackendKind::Threads && backend == BackendChoice::Auto {
-            let page = Pool::new(Region::anonymous(DIRECT_ALIGN, DIRECT_ALIGN)?, DIRECT_ALIGN)?;
+            let page = Pool::private(1, DIRECT_ALIGN)?;
             if Reader::new(page, BackendChoice::IoUring).is_ok() {
                 let reason = reader.backend().reason.clone().unwrap_or_default();
                 runtime.release(resource);
@@ -179,7 +179,7 @@ impl Staging {
         block_size: usize,
         backend: BackendChoice,
     ) -> Result<Staging, StagingError> {
-        let reader = Reader::new(pool(bytes, block_size)?, backend)?;
+        let reader = Reader::new(Pool::private(bytes / block_size, block_size)?, backend)?;
         let resource =
             runtime.allocate((reader.pool().blocks() as usize * block_size) as u64, MemoryUse::HostToDevice)?;
         Ok(Self::over(reader, StagingTier::Copied, Input::Copy(resource), 0))
@@ -191,7 +191,7 @@ impl Staging {
         block_size: usize,
         backend: BackendChoice,
     ) -> Result<Staging, StagingError> {
-        let reader = Reader::new(pool(bytes, block_size)?, backend)?;
+        let reader = Reader::new(Pool::private(bytes / block_size, block_size)?, backend)?;
         let places = (0..reader.pool().blocks()).filter_map(|_| runtime.register_lent(block_size as u32));
         let input = Input::Lent(places.collect::<Result<_, _>>()?);
         Ok(Self::over(reader, StagingTier::Lent, input, 0))
@@ -229,7 +229,8 @@ impl Staging {
         let operand = match &self.input {
             Input::Shared(resource) => resource.at(self.base + offset),
             Input::Copy(resource) => {
-                let bytes = block.as_ref();
+                let unlent = vyre_mem::RangeError { offset: 0, len: block.len(), region: 0 };
+                let bytes = block.bytes().ok_or(unlent)?;
                 let words = bytes.len() & !3;
                 resource.write(offset as usize, &bytes[..words])?;
                 let mut tail = [0; 4];
@@ -241,16 +242,13 @@ impl Staging {
                 resource.at(offset)
             }
             Input::Lent(places) => {
-                let range = vyre_mem::RangeError { offset: index, len: 1, region: places.len() };
-                let place = places.get(index).ok_or(range)?;
-                let block = Arc::new(block);
-                runtime.lend(place, Arc::clone(&block) as _);
-                let operand = place.at(0);
-                self.held[index] = Some(block);
-                return Ok(operand);
+                let unlent = vyre_mem::RangeError { offset: index, len: 1, region: places.len() };
+                let place = places.get(index).ok_or(unlent)?;
+                runtime.lend(place, Arc::new(block.lend().ok_or(unlent)?));
+                return Ok(place.at(0));
             }
         };
-        self.held[index] = Some(Arc::new(block));
+        self.held[index] = Some(block);
         Ok(operand)
     }
 
@@ -268,9 +266,3 @@ impl Staging {
 }
 
 type Make = fn(&mut Runtime, usize, usize, BackendChoice) -> Result<Staging, StagingError>;
-
-/// A pool of exactly `bytes` bytes; the region may be larger because of its alignment.
-fn pool(bytes: usize, block_size: usize) -> Result<Pool, StagingError> {
-    let region = Region::anonymous(bytes, ALIGN)?;
-    Ok(Pool::new(region.slice(0..bytes).unwrap_or(region), block_size)?)
-}

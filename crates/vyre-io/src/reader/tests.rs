@@ -73,7 +73,9 @@ fn stream(len: usize, script: &[Script]) -> (Result<Vec<u8>, ReadError>, Counter
         match reader.next(Duration::from_secs(1)) {
             Ok(Next::Block(filled)) => {
                 assert_eq!(filled.offset, out.len() as u64);
-                out.extend_from_slice(filled.block.as_ref());
+                let start = out.len();
+                out.resize(start + filled.block.len(), 0);
+                filled.block.read_bytes(0, &mut out[start..]).unwrap();
             }
             Ok(Next::End) => break Ok(()),
             Ok(other) => panic!("{other:?}"),

@@ -7,13 +7,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use vyre_io::{BackendChoice, BackendKind, Block, IoMode, Next, OpenError, Pool, ReadError, Reader, Source};
-use vyre_mem::Region;
 
 const BOTH: [BackendChoice; 2] = [BackendChoice::IoUring, BackendChoice::Threads];
 
 fn reader(block_size: usize, depth: usize, choice: BackendChoice) -> Reader {
-    let region = Region::anonymous(block_size * depth, 65_536).unwrap();
-    Reader::new(Pool::new(region.slice(0..block_size * depth).unwrap(), block_size).unwrap(), choice).unwrap()
+    Reader::new(Pool::private(depth, block_size).unwrap(), choice).unwrap()
 }
 
 /// Reads a whole stream; every block but the last must be full.
@@ -25,7 +23,7 @@ fn drain(reader: &mut Reader) -> Result<Vec<u8>, ReadError> {
             Next::Block(filled) => {
                 assert!(!partial && filled.offset == out.len() as u64);
                 partial = filled.block.len() < reader.pool().block_size();
-                out.extend_from_slice(filled.block.as_ref());
+                out.extend_from_slice(filled.block.bytes().unwrap());
             }
             Next::End => return Ok(out),
             Next::Pending => {}
@@ -175,7 +173,7 @@ fn blocks_outlive_the_stream_and_streams_can_be_dropped_in_mid_flight() {
         }
         reader.open(&Source::Path(file.path().into()), IoMode::Buffered).unwrap();
         drop(reader);
-        assert!(kept.iter().all(|block| block.as_ref() == &data[..16_384]));
+        assert!(kept.iter().all(|block| block.bytes() == Some(&data[..16_384])));
     }
 }
 
