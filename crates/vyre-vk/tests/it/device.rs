@@ -414,3 +414,28 @@ fn device_submit_and_fence_is_a_real_rival() {
     drop(rival);
     assert_eq!(vulkan.validation_messages(), 0);
 }
+
+#[test]
+#[ignore = "needs a Vulkan device; run by cargo xtask test"]
+fn device_a_launch_on_wrong_regions_is_refused_with_its_reason() {
+    use vyre_protocol::fault::LaunchFault;
+    use vyre_vk::OpenError;
+    let mut bench = Bench::new(16, Some(2));
+    for (kind, word, expected) in [
+        (RegionKind::Ring, 0, LaunchFault::Magic),
+        (RegionKind::Status, 1, LaunchFault::Version),
+        (RegionKind::Completions, 2, LaunchFault::Kind),
+        (RegionKind::Resources, 3, LaunchFault::Size),
+        (RegionKind::DebugLog, 9, LaunchFault::Geometry),
+    ] {
+        bench.resident.region(kind).unwrap().store(word, 0x1234_5678);
+        match bench.resident.launch() {
+            Err(OpenError::Refused { fault, region }) => assert_eq!((fault, region), (expected, kind as u32)),
+            other => panic!("{kind}: {other:?}"),
+        }
+        bench.resident.reset().unwrap();
+    }
+    bench.ring = Ring::new(*bench.ring.geometry(), bench.resident.ring_memory());
+    bench.resident.launch().unwrap();
+    assert_eq!(bench.run(&Slot::new(Operation::Nop)).status, Status::Done);
+}
