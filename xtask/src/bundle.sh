@@ -40,7 +40,10 @@ step stale-blocks 300 env VYRE_STALE_MIB=2048 ./tests/vyre-runtime --ignored dev
 step latency 300 ./vyre bench latency --device "$DEVICE"
 step latency-one-worker 300 ./vyre bench latency --device "$DEVICE" --workers 1
 step latency-json 300 ./vyre bench latency --device "$DEVICE" --json
-step hash 600 same_hash
+# `timeout` runs programs only, so the function goes through a shell of its own.
+export OUT MIB DEVICE
+export -f same_hash
+step hash 600 bash -c same_hash
 
 printf '\n== summary\n'
 printf '%s\n' "${results[@]}" | tee "$OUT/summary"
