@@ -54,6 +54,7 @@ const uint ACCESS_READ = 1u;
 const uint ACCESS_WRITE = 2u;
 
 // Stamped records and the status region.
+const uint RECORD_BYTES = 64u;
 const uint RECORD_WORDS = 16u;
 const uint RECORD_DATA = 8u;
 const uint STATUS_COUNTERS = 16u;
@@ -61,18 +62,18 @@ const uint STATUS_LAUNCH = 32u;
 const uint LAUNCH_STAMP = 1u;
 
 // Local region.
-const uint LOCAL_LEASE = 16u;
-const uint LOCAL_COMPLETION_TAIL = 17u;
-const uint LOCAL_SNAPSHOT_STAMP = 18u;
-const uint LOCAL_SNAPSHOT_SERVED = 19u;
-const uint LOCAL_MIRROR = 20u;
-const uint LOCAL_FRONT = 28u;
-const uint LOCAL_COMPLETED = 33u;
-const uint LOCAL_RESIDENT = 38u;
-const uint LOCAL_LEFT = 39u;
+const uint LOCAL_HOT = 16u;
+const uint HOT_LEASE = 5u;
+const uint HOT_SNAPSHOT_SERVED = 6u;
+const uint LOCAL_MIRROR = 24u;
+const uint LOCAL_COMPLETION_TAIL = 32u;
+const uint LOCAL_SNAPSHOT_STAMP = 33u;
+const uint LOCAL_COMPLETED = 34u;
+const uint LOCAL_RESIDENT = 39u;
+const uint LOCAL_LEFT = 40u;
 const uint LEFT_WORDS = 4u;
-const uint LOCAL_LAUNCH_REPORTED = 43u;
-const uint LOCAL_COUNTERS = 44u;
+const uint LOCAL_LAUNCH_REPORTED = 44u;
+const uint LOCAL_COUNTERS = 45u;
 const uint COUNTER_CLAIMED = 0u;
 const uint COUNTER_COMPLETED = 1u;
 const uint COUNTER_FAULTED = 2u;
@@ -92,7 +93,6 @@ const uint STATE_FAULT_WORD = 3u;
 const uint MAX_TILE_BYTES = 16384u;
 const uint MAX_TILE_CHUNKS = 64u;
 const uint CHUNK_BYTES = 1024u;
-const uint CHAINING_VALUE_BYTES = 32u;
 const uint MAX_TILE_FUEL = 576u;
 const uint TURN_FUEL = 16u;
 

@@ -1,99 +1,183 @@
-// Taking tiles: the same functions as `claim.rs` of the reference engine. Lane 0 runs them.
+// Taking tiles: the same functions as `claim.rs` of the reference engine.
+//
+// All lanes of a worker compute the same; only atomics are lane 0's alone, and their outcome goes round through shared memory.
 
-// What lane 0 has taken.
+// What a worker is about to take or has taken.
 struct Claim {
     uint priority;
     uint ticket;      // wire form
     uint generation;
     uint index;       // of the slot in the ring
     uint tile;
+    uint tiles;       // of the slot
+    uint clock;       // when it was taken
 };
 
-// What a worker remembers during a quantum; lane 0 has it.
+// What a worker remembers during a quantum.
 struct Worker {
     uint fuel;
     uint above;       // claims in a row while a lower partition had work
     uint blocked;     // partitions that gave nothing although they have work, since the last success
-    uint busy;        // turns since the last poll
+    uint busy;        // actions since the last look at the host
+    uint looks;       // since the last tile
     uint turns;
     uint idle_turns;
     uint tiles;
     bool leased;      // holds the poll lease
 };
 
+// What one lane found in a look, and what all lanes found together.
+struct Look {
+    uint polled;      // its word of the polled line
+    uint hot;         // its word of the hot line
+    uint seen;
+    bool host;        // the polled line came from the host itself
+};
+
+// Bits of `seen`: first the partitions with work.
+const uint SEEN_WORK = (1u << PARTITIONS) - 1u;
+const uint SEEN_LEAVE = 1u << POLLED_COMMAND;
+const uint SEEN_SNAPSHOT = 1u << POLLED_SNAPSHOT;
+const uint SEEN_LEASE = 1u << POLLED_WORDS;
+// A partition has more than one slot.
+const uint SEEN_MORE = 1u << (POLLED_WORDS + 1u);
+
 // Claims from above in a row before one from below is served.
 const uint STARVATION_GUARD = 16u;
 
-// The partitions, read once a quantum.
-shared uint s_offsets[PARTITIONS + 1u];
+// What does not change during a launch, read once a quantum.
+shared uint s_first[PARTITIONS];
+shared uint s_length[PARTITIONS];
 shared uint s_laps[PARTITIONS];
-// The polled line and the fronts, as they were at the end of the last turn.
-shared uint s_polled[POLLED_WORDS];
-shared uint s_front[PARTITIONS];
+// What the lanes have seen: in turn one is written, one is read, one is cleared.
+shared uint s_seen[3];
+shared uint s_hot[POLLED_WORDS];
 
-void load_partitions() {
-    if (LANE <= PARTITIONS) { s_offsets[LANE] = load(REGION_CONTROL, CONTROL_OFFSETS + LANE); }
-    if (LANE < PARTITIONS) { s_laps[LANE] = load(REGION_CONTROL, CONTROL_LAPS + LANE); }
+void load_geometry() {
+    if (LANE < PARTITIONS) {
+        uint first = load(REGION_CONTROL, CONTROL_OFFSETS + LANE);
+        s_first[LANE] = first;
+        s_length[LANE] = load(REGION_CONTROL, CONTROL_OFFSETS + LANE + 1u) - first;
+        s_laps[LANE] = load(REGION_CONTROL, CONTROL_LAPS + LANE);
+    }
+    if (LANE == 0u) {
+        s_tenants = load(REGION_CONTROL, COUNT_TENANTS);
+        s_resources = load(REGION_CONTROL, COUNT_RESOURCES);
+        s_completion_records = region_records(REGION_COMPLETIONS);
+        s_seen = uint[](0u, 0u, 0u);
+    }
 }
 
-// Looks at the host (with `host`: only a holder of the lease, or a worker that enters) or at the mirror that the last look
-// left for all workers. A lane a word.
-void look(bool host) {
+// Slots between the front and the doorbell of this lane's partition. A look is not one moment: where the front that it saw is
+// beyond the doorbell that it saw, others have taken all that this look may speak for.
+uint slots_ahead(Look look, uint length, uint modulus) {
+    uint ahead = look.polled - look.hot + (look.polled < look.hot ? modulus : 0u);
+    return ahead <= length ? ahead : 0u;
+}
+
+// What this lane's words say. The lane that has the lease's word takes the lease, if it is free and the last look found nothing.
+uint seen_by_lane(Worker worker, Look look, uint length, uint modulus) {
+    if (LANE < PARTITIONS) {
+        uint ahead = slots_ahead(look, length, modulus);
+        return (ahead > 0u ? 1u << LANE : 0u) | (ahead > 1u ? SEEN_MORE : 0u);
+    }
+    if (LANE == HOT_LEASE) {
+        bool take = look.hot == 0u && worker.looks != 0u && !worker.leased &&
+            local_swap(LOCAL_HOT + HOT_LEASE, 0u, gl_WorkGroupID.x + 1u);
+        return (look.polled == COMMAND_LEAVE ? SEEN_LEAVE : 0u) | (take ? SEEN_LEASE : 0u);
+    }
+    return LANE == HOT_SNAPSHOT_SERVED && worker.leased && look.polled != look.hot ? SEEN_SNAPSHOT : 0u;
+}
+
+// Looks at the host, or at the mirror that the last look at the host left for all workers, and at the hot line: a lane a word.
+// Nothing is ordered here, since a worker that waits does nothing else.
+Look look_around(Worker worker, bool host, uint length, uint modulus) {
+    Look look = Look(0u, 0u, 0u, host);
+    uint place = worker.turns % 3u;
     if (LANE < POLLED_WORDS) {
-        uint word = host ? load_acquire(REGION_CONTROL, CONTROL_POLLED + LANE) : local_load(LOCAL_MIRROR + LANE);
-        if (host) { local_store_release(LOCAL_MIRROR + LANE, word); }
-        s_polled[LANE] = word;
+        uvec2 line = host ? address_at(launch.regions[REGION_CONTROL], CONTROL_POLLED * 4u)
+                          : address_at(launch.regions[REGION_LOCAL], LOCAL_MIRROR * 4u);
+        look.polled = atomicLoad(Words(line).w[LANE], RELAXED);
+        look.hot = local_load(LOCAL_HOT + LANE);
+        uint seen = seen_by_lane(worker, look, length, modulus);
+        if (seen != 0u) { atomicOr(s_seen[place], seen); }
     }
-    if (LANE < PARTITIONS) { s_front[LANE] = local_load_acquire(LOCAL_FRONT + LANE); }
+    meet();
+    look.seen = s_seen[place];
+    // Read last before the meeting above, written first behind the next.
+    if (LANE == 0u) { s_seen[(place + 2u) % 3u] = 0u; }
+    return look;
 }
 
-uint slot_word(uint index, uint word) { return HEADER_WORDS + index * SLOT_WORDS + word; }
-uint state_word(uint index, uint word) { return LOCAL_SLOT_STATES + index * SLOT_STATE_WORDS + word; }
-
-uint pending_bit(uint priority) { return s_front[priority] != s_polled[priority] ? 1u << priority : 0u; }
-
-// Partitions that have work, as of the last look.
-uint pending() { return pending_bit(0u) | pending_bit(1u) | pending_bit(2u) | pending_bit(3u) | pending_bit(4u); }
-
-// Takes one tile of the partition's first slot that has any left; advances the front past a slot that has none. A tag in the
-// tiles word makes a stale front harmless.
-bool claim_from(uint priority, out Claim claim) {
-    uint length = s_offsets[priority + 1u] - s_offsets[priority];
-    uint ticket = s_front[priority];
-    uint generation = ticket / length;
-    uint index = s_offsets[priority] + ticket % length;
-    claim = Claim(priority, ticket, generation, index, 0u);
-    // Reserved but not yet published, or our front is stale.
-    if (load_acquire(REGION_RING, slot_word(index, SLOT_SEQUENCE)) != generation + 1u) { return false; }
-    uint tiles = local_load_acquire(state_word(index, STATE_TILES));
-    uint total = clamp(load(REGION_RING, slot_word(index, SLOT_TILES)), 1u, MAX_TILES);
-    claim.tile = tiles & 0xffffu;
-    bool left = tiles >> 16 == (generation & 0xffffu) && claim.tile < total;
-    bool taken = left && local_swap(state_word(index, STATE_TILES), tiles, tiles + 1u);
-    if (!left || (taken && claim.tile + 1u == total)) {
-        uint next = ticket + 1u == length * s_laps[priority] ? 0u : ticket + 1u;
-        local_swap(LOCAL_FRONT + priority, ticket, next);
-        if (taken) { local_add(LOCAL_COUNTERS + COUNTER_CLAIMED, 1u); }
-    }
-    return taken;
-}
-
-// Takes a tile, higher partitions first. After STARVATION_GUARD claims from above while lower work waits, the next lower
-// partition with work goes first once. A partition that gives nothing stands back until another gave something, so that a
-// stalled producer delays only its own partition. One attempt a turn: there is no loop to be paid for.
-bool claim_tile(inout Worker worker, out Claim claim) {
-    uint mask = pending() & ~worker.blocked;
-    if (mask == 0u) { return false; }
+// Where to claim next, higher partitions first. After STARVATION_GUARD claims from above while lower work waits, the next lower
+// partition with work goes first once. One attempt a turn: there is no loop to be paid for.
+Claim choose(inout Worker worker, uint seen) {
+    uint mask = seen & SEEN_WORK & ~worker.blocked;
     uint lower = mask & (mask - 1u);
     bool guarded = lower != 0u && worker.above >= STARVATION_GUARD;
-    uint priority = uint(findLSB(guarded ? lower : mask));
-    bool taken = claim_from(priority, claim);
-    worker.blocked = taken ? 0u : worker.blocked | 1u << priority;
-    worker.above = guarded || lower == 0u ? 0u : worker.above + (taken ? 1u : 0u);
-    return taken;
+    uint priority = min(uint(findLSB(guarded ? lower : mask)), PARTITIONS - 1u);
+    worker.above = guarded || lower == 0u ? 0u : worker.above + 1u;
+    uint ticket = s_hot[priority];
+    uint length = max(s_length[priority], 1u);
+    uint generation = ticket / length;
+    return Claim(priority, ticket, generation, s_first[priority] + (ticket - generation * length), 0u, 1u, device_clock());
 }
 
-// Takes the lease to look at the host; freed on the next turn.
-bool take_lease() {
-    return local_load(LOCAL_LEASE) == 0u && local_swap(LOCAL_LEASE, 0u, gl_WorkGroupID.x + 1u);
+// The generation behind this one: wire tickets wrap after the partition's laps.
+uint next_generation(Claim claim) { return claim.generation + 1u == s_laps[claim.priority] ? 0u : claim.generation + 1u; }
+
+// What lane 0 got: nothing, or
+shared uint s_taken;
+const uint TAKEN = 1u;
+// Another tile of the slot has faulted, so this one is spared.
+const uint TAKEN_SPARED = 2u;
+
+// Takes one tile of the loaded slot; advances the front past a slot that has none left. The tag in the tiles word makes a stale
+// front harmless: with the tag behind, this worker's view is old, and nothing is done. Only lane 0 runs this.
+uint take_from(Claim claim, uint tiles) {
+    uint tag = tiles >> 16;
+    bool ours = tag == (claim.generation & 0xffffu);
+    bool left = ours && claim.tile < claim.tiles;
+    bool taken = left && local_swap(state_word(claim.index, STATE_TILES), tiles, tiles + 1u);
+    bool last = taken && claim.tile + 1u == claim.tiles;
+    uint next = next_generation(claim);
+    if (last || (ours ? !left : tag == (next & 0xffffu))) {
+        uint front = next == 0u && claim.index + 1u == s_first[claim.priority] + s_length[claim.priority] ? 0u : claim.ticket + 1u;
+        local_swap_relaxed(LOCAL_HOT + claim.priority, claim.ticket, front);
+    }
+    if (last) { local_add(LOCAL_COUNTERS + COUNTER_CLAIMED, 1u); }
+    if (!taken) { return 0u; }
+    bool spared = claim.tiles > 1u && local_load(state_word(claim.index, STATE_FAULT)) != FAULT_NONE;
+    return spared ? TAKEN_SPARED : TAKEN;
+}
+
+// Leaves what was seen at the host to the other workers. Behind a meet_device, so that a slot whose doorbell they see is there.
+void mirror(Look look) {
+    if (look.host && LANE < POLLED_WORDS) { local_store(LOCAL_MIRROR + LANE, look.polled); }
+}
+
+// Whether other workers find something to do in what this one has seen. Else it does not wake them: a worker that comes for a
+// tile that is gone is in the way of the one that has it.
+bool leaves_work(Look look, Claim claim, uint taken) {
+    uint mask = look.seen & SEEN_WORK;
+    return taken == 0u || (look.seen & SEEN_MORE) != 0u || (mask & (mask - 1u)) != 0u || claim.tile + 1u < claim.tiles;
+}
+
+// Takes a tile of the loaded slot. A partition that gives nothing stands back until another gave something, so that a stalled
+// producer delays only its own partition. The lanes read
+// the slot's context while lane 0 waits for memory.
+uint take_tile(inout Worker worker, inout Claim claim) {
+    uint tiles = s_tiles;
+    claim.tile = tiles & 0xffffu;
+    claim.tiles = clamp(s_slot[SLOT_TILES], 1u, MAX_TILES);
+    // Else it is reserved but not yet published, or our front is stale.
+    bool published = s_slot[SLOT_SEQUENCE] == claim.generation + 1u;
+    if (LANE == 0u) { s_taken = published ? take_from(claim, tiles) : 0u; }
+    load_context();
+    meet();
+    uint taken = s_taken;
+    worker.blocked = taken != 0u ? 0u : worker.blocked | 1u << claim.priority;
+    worker.above -= taken != 0u || worker.above == 0u ? 0u : 1u;
+    worker.tiles += taken != 0u ? 1u : 0u;
+    return taken;
 }

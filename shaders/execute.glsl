@@ -1,12 +1,4 @@
-// From a claimed tile to what its lanes do. Lane 0 checks everything; the checks come in the order that the reference engine
-// and `fault.rs` give.
-
-shared uint s_slot[SLOT_WORDS];
-shared uint s_tile;
-shared uvec2 s_input;
-shared uvec2 s_output;
-shared uint s_operation; // 0: nothing to run
-shared uint s_bytes;     // of the tile
+// From a claimed tile to what its lanes do. All lanes check alike, in the order that the reference engine and `fault.rs` give.
 
 struct Verdict {
     uint fault;
@@ -15,31 +7,36 @@ struct Verdict {
 
 const Verdict ACCEPTED = Verdict(FAULT_NONE, 0u);
 
-uint entry_word(uint index, uint word) { return HEADER_WORDS + index * ENTRY_WORDS + word; }
+// What the lanes do with a tile: computed by each of them alike.
+struct Tile {
+    uint operation; // 0: nothing to run
+    uint number;    // of the tile in its slot
+    uint bytes;
+    uvec2 source;
+    uvec2 target;
+};
 
-// Address of `bytes` bytes behind a slot's operand (its handle and offset are at `operand`).
-Verdict resolve(uint operand, uint bytes, uint access, out uvec2 address) {
+// Address of `bytes` bytes behind a slot's operand (its handle and offset are at `operand`, its entry in `row`).
+Verdict resolve(uint operand, uint row, uint bytes, uint access, out uvec2 address) {
     uint handle = s_slot[operand];
     uint offset = s_slot[operand + 1u];
-    uint index = handle & ((1u << HANDLE_INDEX_BITS) - 1u);
     uint generation = handle >> HANDLE_INDEX_BITS;
     address = uvec2(0u);
-    if (index >= load(REGION_CONTROL, COUNT_RESOURCES) || generation == 0u ||
-        load_acquire(REGION_RESOURCES, entry_word(index, ENTRY_GENERATION)) != generation) {
-        return Verdict(FAULT_BAD_HANDLE, handle);
-    }
-    uint owner = load(REGION_RESOURCES, entry_word(index, ENTRY_OWNER));
-    bool allowed = (load(REGION_RESOURCES, entry_word(index, ENTRY_ACCESS)) & access) == access;
+    if (generation == 0u || s_context[row + ENTRY_GENERATION] != generation) { return Verdict(FAULT_BAD_HANDLE, handle); }
+    uint owner = s_context[row + ENTRY_OWNER];
+    bool allowed = (s_context[row + ENTRY_ACCESS] & access) == access;
     if ((owner != OWNER_SHARED && owner != s_slot[SLOT_TENANT]) || !allowed) {
         return Verdict(FAULT_ACCESS_DENIED, handle);
     }
     if ((offset & 3u) != 0u) { return Verdict(FAULT_MISALIGNED, offset); }
-    uint length = load(REGION_RESOURCES, entry_word(index, ENTRY_LENGTH));
+    uint length = s_context[row + ENTRY_LENGTH];
     if (offset > length || bytes > length - offset) { return Verdict(FAULT_OUT_OF_RANGE, offset); }
-    address = address_at(uvec2(load(REGION_RESOURCES, entry_word(index, ENTRY_ADDRESS)),
-        load(REGION_RESOURCES, entry_word(index, ENTRY_ADDRESS + 1u))), offset);
+    address = address_at(uvec2(s_context[row + ENTRY_ADDRESS], s_context[row + ENTRY_ADDRESS + 1u]), offset);
     return ACCEPTED;
 }
+
+Verdict resolve_input(uint bytes, inout Tile tile) { return resolve(SLOT_INPUT, ROW_INPUT, bytes, ACCESS_READ, tile.source); }
+Verdict resolve_output(uint bytes, inout Tile tile) { return resolve(SLOT_OUTPUT, ROW_OUTPUT, bytes, ACCESS_WRITE, tile.target); }
 
 // Whether `tiles` tiles of `span` bytes cover `length` bytes.
 bool covers(uint tiles, uint span, uint length) {
@@ -49,9 +46,9 @@ bool covers(uint tiles, uint span, uint length) {
 }
 
 // Bytes of the tile within the slot's length.
-uint tile_bytes(uint span) {
+uint tile_bytes(uint number, uint span) {
     uint high, low;
-    umulExtended(s_tile, span, high, low);
+    umulExtended(number, span, high, low);
     return high != 0u || low >= s_slot[SLOT_LENGTH] ? 0u : min(span, s_slot[SLOT_LENGTH] - low);
 }
 
@@ -73,57 +70,50 @@ Verdict check_bytes() {
 // Whether this kernel was built with the operation.
 bool compiled(uint operation) { return (OPERATIONS >> operation & 1u) != 0u; }
 
-// Loop iterations that a tile of the prepared slot costs each lane, rounded up.
-uint tile_fuel(uint operation) {
-    if (operation == OP_BLAKE3) { return blake3_fuel(); }
-    return operation == OP_NOP ? 0u : s_bytes / 4u / LANES + 5u;
+// Loop iterations that a tile costs each lane, rounded up.
+uint tile_fuel(Tile tile) {
+    if (tile.operation == OP_BLAKE3) { return blake3_fuel(tile); }
+    return tile.operation == OP_NOP ? 0u : tile.bytes / 4u / LANES + 5u;
 }
 
-Verdict check_operation(uint operation) {
-    if (operation == OP_FILL && compiled(OP_FILL)) { return check_fill(); }
-    if (operation == OP_COPY && compiled(OP_COPY)) { return check_copy(); }
-    if (operation == OP_BLAKE3 && compiled(OP_BLAKE3)) { return check_blake3(); }
+Verdict check_operation(inout Tile tile) {
+    if (tile.operation == OP_FILL && compiled(OP_FILL)) { return check_fill(tile); }
+    if (tile.operation == OP_COPY && compiled(OP_COPY)) { return check_copy(tile); }
+    if (tile.operation == OP_BLAKE3 && compiled(OP_BLAKE3)) { return check_blake3(tile); }
     return ACCEPTED;
 }
 
-Verdict check_slot() {
-    uint tenant = s_slot[SLOT_TENANT];
+Verdict check_slot(inout Tile tile) {
     uint operation = s_slot[SLOT_OPERATION];
-    if (tenant >= load(REGION_CONTROL, COUNT_TENANTS) ||
-        load_acquire(REGION_CONTROL, CONTROL_TENANTS + tenant * TENANT_WORDS + TENANT_STATE) != TENANT_ACTIVE) {
-        return Verdict(FAULT_UNKNOWN_TENANT, tenant);
-    }
+    if (s_context[ROW_TENANT + TENANT_STATE] != TENANT_ACTIVE) { return Verdict(FAULT_UNKNOWN_TENANT, s_slot[SLOT_TENANT]); }
     if (operation < OP_NOP || operation > OP_LAST || !compiled(operation)) {
         return Verdict(FAULT_UNKNOWN_OPERATION, operation);
     }
-    uint allowed = load(REGION_CONTROL, CONTROL_TENANTS + tenant * TENANT_WORDS + TENANT_OPERATIONS);
-    if ((allowed >> operation & 1u) == 0u) { return Verdict(FAULT_OPERATION_DENIED, operation); }
-    return check_operation(operation);
-}
-
-// Reads the slot of a claim, all lanes together.
-void load_slot(uint index) {
-    for (uint i = LANE; i < SLOT_WORDS; i += LANES) { s_slot[i] = load(REGION_RING, slot_word(index, i)); }
-}
-
-// Decides what the lanes do with the claimed tile of the loaded slot. Only lane 0 runs this.
-void prepare(Claim claim, inout Worker worker) {
-    s_tile = claim.tile;
-    s_operation = 0u;
-    // The slot's other tiles are spared once one has faulted.
-    if (local_load(state_word(claim.index, STATE_FAULT)) != FAULT_NONE) { return; }
-    Verdict verdict = check_slot();
-    if (verdict.fault == FAULT_NONE) {
-        s_operation = s_slot[SLOT_OPERATION];
-        worker.fuel -= min(worker.fuel, tile_fuel(s_operation));
-    } else if (local_swap(state_word(claim.index, STATE_FAULT), FAULT_NONE, verdict.fault)) {
-        local_store(state_word(claim.index, STATE_FAULT_WORD), verdict.word);
+    if ((s_context[ROW_TENANT + TENANT_OPERATIONS] >> operation & 1u) == 0u) {
+        return Verdict(FAULT_OPERATION_DENIED, operation);
     }
+    tile.operation = operation;
+    return check_operation(tile);
+}
+
+// Decides what the lanes do with the claimed tile of the loaded slot.
+Verdict prepare(Claim claim, inout Worker worker, out Tile tile) {
+    tile = Tile(0u, claim.tile, 0u, uvec2(0u), uvec2(0u));
+    Verdict verdict = check_slot(tile);
+    if (verdict.fault == FAULT_NONE) {
+        worker.fuel -= min(worker.fuel, tile_fuel(tile));
+    } else {
+        tile.operation = 0u;
+        if (claim.tiles > 1u && LANE == 0u && local_swap(state_word(claim.index, STATE_FAULT), FAULT_NONE, verdict.fault)) {
+            local_store(state_word(claim.index, STATE_FAULT_WORD), verdict.word);
+        }
+    }
+    return verdict;
 }
 
 // Runs the tile on all lanes.
-void execute() {
-    if (s_operation == OP_FILL && compiled(OP_FILL)) { fill_tile(); }
-    if (s_operation == OP_COPY && compiled(OP_COPY)) { copy_tile(); }
-    if (s_operation == OP_BLAKE3 && compiled(OP_BLAKE3)) { blake3_tile(); }
+void execute(Tile tile) {
+    if (tile.operation == OP_FILL && compiled(OP_FILL)) { fill_tile(tile); }
+    if (tile.operation == OP_COPY && compiled(OP_COPY)) { copy_tile(tile); }
+    if (tile.operation == OP_BLAKE3 && compiled(OP_BLAKE3)) { blake3_tile(tile); }
 }

@@ -1,39 +1,59 @@
 // Ending tiles and slots: the same functions as `finish.rs` of the reference engine.
 
 shared uint s_position;
-shared uint s_completed;
+// Whether the tile was its slot's last, and what became of the slot: only for slots of many tiles.
+shared uint s_last;
+shared Verdict s_verdict;
 
-// The tag goes to the next generation before the completion is written, so that the host cannot recycle the slot too early.
-void complete_slot(Claim claim) {
-    uint fault = local_load(state_word(claim.index, STATE_FAULT));
-    uint word = local_load(state_word(claim.index, STATE_FAULT_WORD));
-    uint next = claim.generation + 1u == s_laps[claim.priority] ? 0u : claim.generation + 1u;
-    local_store(state_word(claim.index, STATE_FAULT), FAULT_NONE);
-    local_store(state_word(claim.index, STATE_FAULT_WORD), 0u);
-    local_store(state_word(claim.index, STATE_DONE), 0u);
-    local_store_release(state_word(claim.index, STATE_TILES), next << 16);
-    local_add_acq_rel(LOCAL_COMPLETED + claim.priority, 1u);
-    local_add(LOCAL_COUNTERS + COUNTER_COMPLETED, 1u);
-    if (fault != FAULT_NONE) { local_add(LOCAL_COUNTERS + COUNTER_FAULTED, 1u); }
-    uint status = fault == FAULT_NONE ? STATUS_DONE : STATUS_FAULTED;
-    s_record = uint[](claim.ticket, claim.priority | status << 8 | fault << 16, word,
-        (s_slot[SLOT_OPERATION] & 0xffffu) | s_slot[SLOT_TENANT] << 16, 0u, 0u, 0u, 0u);
-    s_position = local_add(LOCAL_COMPLETION_TAIL, 1u);
-    s_completed = 1u;
+// Counts the tile of a slot of many; the last one clears the slot's state for the next generation. Only lane 0 runs this.
+void end_tile(Claim claim) {
+    uint last = local_add_acq_rel(state_word(claim.index, STATE_DONE), 1u) + 1u == claim.tiles ? 1u : 0u;
+    s_last = last;
+    if (last != 0u) {
+        s_verdict = Verdict(local_load(state_word(claim.index, STATE_FAULT)), local_load(state_word(claim.index, STATE_FAULT_WORD)));
+        local_store(state_word(claim.index, STATE_FAULT), FAULT_NONE);
+        local_store(state_word(claim.index, STATE_FAULT_WORD), 0u);
+        local_store(state_word(claim.index, STATE_DONE), 0u);
+    }
+}
+
+// This lane's data word of the completion.
+uint completion_word(Claim claim, Verdict verdict) {
+    uint status = verdict.fault == FAULT_NONE ? STATUS_DONE : STATUS_FAULTED;
+    if (LANE == 0u) { return claim.ticket; }
+    if (LANE == 1u) { return claim.priority | status << 8 | verdict.fault << 16; }
+    if (LANE == 2u) { return verdict.word; }
+    if (LANE == 3u) { return (s_slot[SLOT_OPERATION] & 0xffffu) | s_slot[SLOT_TENANT] << 16; }
+    if (LANE == 6u) { return claim.clock; }
+    return LANE == 7u ? device_clock() : 0u;
+}
+
+// Moves the slot to its next generation, counts it and writes its completion. A worker that sees the new ticket and still the
+// old tag does nothing, so tag and completion need no order between them.
+void complete_slot(Claim claim, Verdict verdict) {
+    meet_device();
+    if (LANE == 0u) {
+        local_store(state_word(claim.index, STATE_TILES), next_generation(claim) << 16);
+        local_add(LOCAL_COMPLETED + claim.priority, 1u);
+        if (verdict.fault != FAULT_NONE) { local_add(LOCAL_COUNTERS + COUNTER_FAULTED, 1u); }
+        s_position = local_add(LOCAL_COMPLETION_TAIL, 1u);
+    }
+    meet();
+    uint position = s_position;
+    uint word = HEADER_WORDS + (position & (s_completion_records - 1u)) * RECORD_WORDS;
+    uint stamp = (position >> findLSB(s_completion_records)) + 1u;
+    write_record(REGION_COMPLETIONS, word, stamp, completion_word(claim, verdict));
 }
 
 // Counts the tile; the worker that ends the slot's last one completes the slot. All lanes run this.
-void finish_tile(Claim claim) {
-    meet_device();
-    if (LANE == 0u) {
-        s_completed = 0u;
-        uint total = clamp(s_slot[SLOT_TILES], 1u, MAX_TILES);
-        if (local_add_acq_rel(state_word(claim.index, STATE_DONE), 1u) + 1u == total) { complete_slot(claim); }
+void finish_tile(Claim claim, Verdict verdict) {
+    bool last = true;
+    if (claim.tiles > 1u) {
+        meet_lanes();
+        if (LANE == 0u) { end_tile(claim); }
+        meet();
+        last = s_last != 0u;
+        verdict = s_verdict;
     }
-    meet_device();
-    if (s_completed != 0u) {
-        uint records = region_records(REGION_COMPLETIONS);
-        uint word = HEADER_WORDS + (s_position & (records - 1u)) * RECORD_WORDS;
-        write_record(REGION_COMPLETIONS, word, (s_position >> findLSB(records)) + 1u, s_record);
-    }
+    if (last) { complete_slot(claim, verdict); }
 }

@@ -33,11 +33,16 @@ void local_store_release(uint word, uint value) { atomicStore(region(REGION_LOCA
 uint local_add(uint word, uint value) { return atomicAdd(region(REGION_LOCAL).w[word], value, RELAXED); }
 uint local_add_acq_rel(uint word, uint value) { return atomicAdd(region(REGION_LOCAL).w[word], value, ACQ_REL); }
 
-// Whether the word was `old` and is `new` now.
+// Whether the word was `old` and is `new` now. What was released with the old value is visible then.
 bool local_swap(uint word, uint old, uint new) {
     return atomicCompSwap(region(REGION_LOCAL).w[word], old, new, gl_ScopeDevice, gl_StorageSemanticsBuffer,
-        gl_SemanticsAcquireRelease | gl_SemanticsMakeAvailable | gl_SemanticsMakeVisible, gl_StorageSemanticsBuffer,
+        gl_SemanticsAcquire | gl_SemanticsMakeVisible, gl_StorageSemanticsBuffer,
         gl_SemanticsAcquire | gl_SemanticsMakeVisible) == old;
+}
+
+// The same for a word that orders nothing; nobody waits for the outcome.
+void local_swap_relaxed(uint word, uint old, uint new) {
+    atomicCompSwap(region(REGION_LOCAL).w[word], old, new, gl_ScopeDevice, 0, 0, 0, 0);
 }
 
 uvec2 address_at(uvec2 base, uint offset) {
@@ -46,20 +51,31 @@ uvec2 address_at(uvec2 base, uint offset) {
     return uvec2(low, base.y + carry);
 }
 
+// Three ways to meet, dearer one after the other. A GPU drains the stores of a worker for each meet_device, which costs as much
+// as a round trip to memory: one before a claim and one before a completion is all there is on the way of a slot.
+
 // All lanes of the worker meet; what one wrote to shared memory the others see.
 void meet() { barrier(); }
 
-// All lanes meet, and what they read and wrote in buffers is ordered against other workers and the host.
+// And what the lanes wrote to buffers is ordered before what one of them releases next.
+void meet_lanes() {
+    controlBarrier(gl_ScopeWorkgroup, gl_ScopeWorkgroup, gl_StorageSemanticsBuffer | gl_StorageSemanticsShared,
+        gl_SemanticsAcquireRelease | gl_SemanticsMakeAvailable | gl_SemanticsMakeVisible);
+}
+
+// And for every lane this is an acquire of the relaxed loads before it and a release of the relaxed stores behind it, against
+// other workers and the host.
 void meet_device() {
     controlBarrier(gl_ScopeWorkgroup, gl_ScopeDevice, gl_StorageSemanticsBuffer | gl_StorageSemanticsShared,
         gl_SemanticsAcquireRelease | gl_SemanticsMakeAvailable | gl_SemanticsMakeVisible);
 }
 
-// One 8-byte word of a stamped record. Each lane orders its own pair, and the bulk data before it.
+// One 8-byte word of a stamped record. Data and stamp arrive together; where they are two stores, the stamp arrives last. What
+// else shall be there before the record is ordered by a meet_device before it.
 #ifdef VYRE_INT64
 layout(buffer_reference, buffer_reference_align = 8, std430) nonprivate buffer Words64 { uint64_t d[]; };
 void store_stamped(uvec2 address, uint index, uint data, uint stamp) {
-    atomicStore(Words64(address).d[index], packUint2x32(uvec2(data, stamp)), RELEASE);
+    atomicStore(Words64(address).d[index], packUint2x32(uvec2(data, stamp)), RELAXED);
 }
 #else
 void store_stamped(uvec2 address, uint index, uint data, uint stamp) {
@@ -68,9 +84,16 @@ void store_stamped(uvec2 address, uint index, uint data, uint stamp) {
 }
 #endif
 
-// Writes a stamped record from shared memory, one lane a word.
-void write_record(uint kind, uint word, uint stamp, uint record[RECORD_DATA]) {
-    if (LANE < RECORD_DATA) {
-        store_stamped(address_at(launch.regions[kind], word * 4), LANE, record[LANE], stamp);
-    }
+// Writes a stamped record, each lane its own word.
+void write_record(uint kind, uint word, uint stamp, uint data) {
+    if (LANE < RECORD_DATA) { store_stamped(address_at(launch.regions[kind], word * 4u), LANE, data, stamp); }
+}
+
+// Low word of the device's clock, in its own unit; 0 where there is none.
+uint device_clock() {
+#ifdef VYRE_CLOCK
+    return clockRealtime2x32EXT().x;
+#else
+    return 0u;
+#endif
 }

@@ -12,7 +12,7 @@ const uint BLAKE3_IV[8] = uint[](0x6A09E667u, 0xBB67AE85u, 0x3C6EF372u, 0xA54FF5
 // Two buffers: a level of the tree is read from one while the next is written to the other.
 shared uint s_values[2][MAX_TILE_CHUNKS * 8u];
 
-Verdict check_blake3() {
+Verdict check_blake3(inout Tile tile) {
     uint length = s_slot[SLOT_LENGTH];
     uint span = s_slot[SLOT_TILE_SPAN];
     uint root = s_slot[SLOT_ARGS + 2u];
@@ -24,21 +24,23 @@ Verdict check_blake3() {
     bool whole = tiles == 1u && (s_slot[SLOT_ARGS] | s_slot[SLOT_ARGS + 1u]) == 0u;
     if (root > 1u || (root == 1u && !whole)) { return Verdict(FAULT_BAD_ARGUMENT, root); }
     if ((s_slot[SLOT_ARGS] & (span - 1u)) != 0u) { return Verdict(FAULT_BAD_ARGUMENT, s_slot[SLOT_ARGS]); }
+    if (s_slot[SLOT_ARGS + 3u] == 0u) { return Verdict(FAULT_BAD_ARGUMENT, 0u); }
+    if ((s_slot[SLOT_OUTPUT + 1u] & 7u) != 0u) { return Verdict(FAULT_MISALIGNED, s_slot[SLOT_OUTPUT + 1u]); }
     // The last word may hang over the length; a length beyond the last multiple of four fits in no resource.
     uint rounded = length > 0xfffffffcu ? 0xffffffffu : (length + 3u) & ~3u;
-    Verdict verdict = resolve(SLOT_INPUT, rounded, ACCESS_READ, s_input);
+    Verdict verdict = resolve_input(rounded, tile);
     if (verdict.fault == FAULT_NONE) {
-        verdict = resolve(SLOT_OUTPUT, tiles * CHAINING_VALUE_BYTES, ACCESS_WRITE, s_output);
+        verdict = resolve_output(tiles * RECORD_BYTES, tile);
     }
-    s_input = address_at(s_input, s_tile * span * CHUNK_BYTES);
-    s_output = address_at(s_output, s_tile * CHAINING_VALUE_BYTES);
-    s_bytes = tile_bytes(span * CHUNK_BYTES);
+    tile.source = address_at(tile.source, tile.number * span * CHUNK_BYTES);
+    tile.target = address_at(tile.target, tile.number * RECORD_BYTES);
+    tile.bytes = tile_bytes(tile.number, span * CHUNK_BYTES);
     return verdict;
 }
 
 // Per lane and chunk 16 blocks and a turn; then at most 6 levels of the tree, whose pairs are half as many each time.
-uint blake3_fuel() {
-    uint chunks = (s_bytes + CHUNK_BYTES - 1u) / CHUNK_BYTES;
+uint blake3_fuel(Tile tile) {
+    uint chunks = (tile.bytes + CHUNK_BYTES - 1u) / CHUNK_BYTES;
     return (chunks / LANES + 1u) * 18u + 24u;
 }
 
@@ -88,9 +90,9 @@ void load_block(uvec2 address, uint bytes, out uint m[16]) {
 }
 
 // Chaining value of a chunk of the tile, to s_values[0].
-void blake3_chunk(uint chunk, uint root_flag) {
-    uint bytes = min(CHUNK_BYTES, s_bytes - chunk * CHUNK_BYTES);
-    uvec2 counter = address_at(uvec2(s_slot[SLOT_ARGS], s_slot[SLOT_ARGS + 1u]), s_tile * s_slot[SLOT_TILE_SPAN] + chunk);
+void blake3_chunk(Tile tile, uint chunk, uint root_flag) {
+    uint bytes = min(CHUNK_BYTES, tile.bytes - chunk * CHUNK_BYTES);
+    uvec2 counter = address_at(uvec2(s_slot[SLOT_ARGS], s_slot[SLOT_ARGS + 1u]), tile.number * s_slot[SLOT_TILE_SPAN] + chunk);
     uint blocks = max(1u, (bytes + BLAKE3_BLOCK - 1u) / BLAKE3_BLOCK);
     uint h[8] = BLAKE3_IV;
     for (uint block = 0u; block < blocks; ++block) {
@@ -98,7 +100,7 @@ void blake3_chunk(uint chunk, uint root_flag) {
         uint flags = (block == 0u ? BLAKE3_CHUNK_START : 0u) |
             (block + 1u == blocks ? BLAKE3_CHUNK_END | root_flag : 0u);
         uint m[16];
-        load_block(address_at(s_input, chunk * CHUNK_BYTES + block * BLAKE3_BLOCK), length, m);
+        load_block(address_at(tile.source, chunk * CHUNK_BYTES + block * BLAKE3_BLOCK), length, m);
         blake3_compress(h, m, counter, length, flags);
     }
     [[unroll]] for (uint i = 0u; i < 8u; ++i) { s_values[0][chunk * 8u + i] = h[i]; }
@@ -113,12 +115,12 @@ void blake3_parent(uint from, uint pair, uint root_flag) {
     [[unroll]] for (uint i = 0u; i < 8u; ++i) { s_values[1u - from][pair * 8u + i] = h[i]; }
 }
 
-void blake3_tile() {
-    uint count = max(1u, (s_bytes + CHUNK_BYTES - 1u) / CHUNK_BYTES);
+void blake3_tile(Tile tile) {
+    uint count = max(1u, (tile.bytes + CHUNK_BYTES - 1u) / CHUNK_BYTES);
     // A tile behind the end of the input has no subtree and writes nothing.
-    if (s_bytes == 0u && s_tile != 0u) { return; }
+    if (tile.bytes == 0u && tile.number != 0u) { return; }
     uint root = s_slot[SLOT_ARGS + 2u] == 1u ? BLAKE3_ROOT : 0u;
-    for (uint chunk = LANE; chunk < count; chunk += LANES) { blake3_chunk(chunk, count == 1u ? root : 0u); }
+    for (uint chunk = LANE; chunk < count; chunk += LANES) { blake3_chunk(tile, chunk, count == 1u ? root : 0u); }
     meet();
     uint from = 0u;
     while (count > 1u) {
@@ -130,5 +132,5 @@ void blake3_tile() {
         from = 1u - from;
         count = pairs + (count & 1u);
     }
-    if (LANE < 8u) { Words(s_output).w[LANE] = s_values[from][LANE]; }
+    if (LANE < RECORD_DATA) { store_stamped(tile.target, LANE, s_values[from][LANE], s_slot[SLOT_ARGS + 3u]); }
 }

@@ -1,19 +1,19 @@
 // COPY: a range of the input to the output.
 
-Verdict check_copy() {
+Verdict check_copy(inout Tile tile) {
     uint length = s_slot[SLOT_LENGTH];
     Verdict verdict = check_bytes();
-    if (verdict.fault == FAULT_NONE) { verdict = resolve(SLOT_INPUT, length, ACCESS_READ, s_input); }
-    if (verdict.fault == FAULT_NONE) { verdict = resolve(SLOT_OUTPUT, length, ACCESS_WRITE, s_output); }
-    s_input = address_at(s_input, s_tile * s_slot[SLOT_TILE_SPAN]);
-    s_output = address_at(s_output, s_tile * s_slot[SLOT_TILE_SPAN]);
-    s_bytes = tile_bytes(s_slot[SLOT_TILE_SPAN]);
+    if (verdict.fault == FAULT_NONE) { verdict = resolve_input(length, tile); }
+    if (verdict.fault == FAULT_NONE) { verdict = resolve_output(length, tile); }
+    tile.source = address_at(tile.source, tile.number * s_slot[SLOT_TILE_SPAN]);
+    tile.target = address_at(tile.target, tile.number * s_slot[SLOT_TILE_SPAN]);
+    tile.bytes = tile_bytes(tile.number, s_slot[SLOT_TILE_SPAN]);
     return verdict;
 }
 
-void copy_tile() {
-    uint words = s_bytes / 4u;
-    uint vectors = ((s_input.x | s_output.x) & 15u) == 0u ? words / 4u : 0u;
-    for (uint i = LANE; i < vectors; i += LANES) { Vectors(s_output).v[i] = Vectors(s_input).v[i]; }
-    for (uint i = vectors * 4u + LANE; i < words; i += LANES) { Words(s_output).w[i] = Words(s_input).w[i]; }
+void copy_tile(Tile tile) {
+    uint words = tile.bytes / 4u;
+    uint vectors = ((tile.source.x | tile.target.x) & 15u) == 0u ? words / 4u : 0u;
+    for (uint i = LANE; i < vectors; i += LANES) { Vectors(tile.target).v[i] = Vectors(tile.source).v[i]; }
+    for (uint i = vectors * 4u + LANE; i < words; i += LANES) { Words(tile.target).w[i] = Words(tile.source).w[i]; }
 }

@@ -1,17 +1,17 @@
 // FILL: a word over a range of the output.
 
-Verdict check_fill() {
+Verdict check_fill(inout Tile tile) {
     Verdict verdict = check_bytes();
-    if (verdict.fault == FAULT_NONE) { verdict = resolve(SLOT_OUTPUT, s_slot[SLOT_LENGTH], ACCESS_WRITE, s_output); }
-    s_output = address_at(s_output, s_tile * s_slot[SLOT_TILE_SPAN]);
-    s_bytes = tile_bytes(s_slot[SLOT_TILE_SPAN]);
+    if (verdict.fault == FAULT_NONE) { verdict = resolve_output(s_slot[SLOT_LENGTH], tile); }
+    tile.target = address_at(tile.target, tile.number * s_slot[SLOT_TILE_SPAN]);
+    tile.bytes = tile_bytes(tile.number, s_slot[SLOT_TILE_SPAN]);
     return verdict;
 }
 
-void fill_tile() {
+void fill_tile(Tile tile) {
     uint pattern = s_slot[SLOT_ARGS];
-    uint words = s_bytes / 4u;
-    uint vectors = (s_output.x & 15u) == 0u ? words / 4u : 0u;
-    for (uint i = LANE; i < vectors; i += LANES) { Vectors(s_output).v[i] = uvec4(pattern); }
-    for (uint i = vectors * 4u + LANE; i < words; i += LANES) { Words(s_output).w[i] = pattern; }
+    uint words = tile.bytes / 4u;
+    uint vectors = (tile.target.x & 15u) == 0u ? words / 4u : 0u;
+    for (uint i = LANE; i < vectors; i += LANES) { Vectors(tile.target).v[i] = uvec4(pattern); }
+    for (uint i = vectors * 4u + LANE; i < words; i += LANES) { Words(tile.target).w[i] = pattern; }
 }

@@ -1,6 +1,5 @@
 // Checking the launch, and telling the host about it and about the counters.
 
-shared uint s_record[RECORD_DATA];
 shared uint s_stamp;
 shared uint s_flag;
 
@@ -25,11 +24,11 @@ uint header_fault(uint kind, uint word) {
 void report_launch(uint fault, uint kind) {
     if (LANE == 0u) {
         s_flag = local_swap(LOCAL_LAUNCH_REPORTED, 0u, 1u) ? 1u : 0u;
-        s_record = uint[](fault, kind, LANES, launch.workers, 0u, 0u, 0u, 0u);
     }
     meet();
     if (s_flag != 0u) {
-        write_record(REGION_STATUS, STATUS_LAUNCH, LAUNCH_STAMP, s_record);
+        uint word = LANE == 0u ? fault : LANE == 1u ? kind : LANE == 2u ? LANES : LANE == 3u ? launch.workers : 0u;
+        write_record(REGION_STATUS, STATUS_LAUNCH, LAUNCH_STAMP, word);
     }
     meet();
 }
@@ -55,12 +54,12 @@ bool check_launch() {
     return worst == 0u;
 }
 
-// Copies the device's counters to the status region under a stamp that lane 0 took.
+// Copies the device's counters to the status region. The completed slots are those that have a place in the completion ring; they
+// are read first, so that no snapshot has more of them than claimed ones. All lanes run this.
 void publish_counters() {
-    if (LANE < RECORD_DATA) {
-        uvec2 address = address_at(launch.regions[REGION_STATUS], STATUS_COUNTERS * 4);
-        store_stamped(address, LANE, local_load(LOCAL_COUNTERS + LANE), s_stamp);
-    }
+    uint completed = local_load(LOCAL_COMPLETION_TAIL);
+    if (LANE == 0u) { s_stamp = local_add(LOCAL_SNAPSHOT_STAMP, 1u) + 1u; }
+    meet_device();
+    uint counter = LANE < RECORD_DATA ? local_load(LOCAL_COUNTERS + LANE) : 0u;
+    write_record(REGION_STATUS, STATUS_COUNTERS, s_stamp, LANE == COUNTER_COMPLETED ? completed : counter);
 }
-
-void take_stamp() { s_stamp = local_add(LOCAL_SNAPSHOT_STAMP, 1u) + 1u; }

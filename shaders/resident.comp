@@ -12,11 +12,16 @@
 #extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
 #extension GL_EXT_shader_atomic_int64 : require
 #endif
+#ifdef VYRE_CLOCK
+#extension GL_EXT_shader_realtime_clock : require
+#endif
 #pragma use_vulkan_memory_model
 
 layout(local_size_x_id = 0) in;
 // Bit c: the operation with code c is compiled in.
 layout(constant_id = 1) const uint OPERATIONS = 0xffffffffu;
+// Longest pause of an idle worker between two looks, in units of PAUSE_STEPS; 0 where workers are host threads.
+layout(constant_id = 2) const uint MAX_PAUSE = 0u;
 
 #define LANES gl_WorkGroupSize.x
 #define LANE gl_LocalInvocationIndex
@@ -24,91 +29,81 @@ layout(constant_id = 1) const uint OPERATIONS = 0xffffffffu;
 #include "abi.glsl"
 #include "memory.glsl"
 #include "report.glsl"
+#include "slot.glsl"
 #include "claim.glsl"
 #include "execute.glsl"
 #include "finish.glsl"
 
-const uint ACTION_LEAVE = 0u;
-const uint ACTION_TILE = 1u;
-const uint ACTION_SNAPSHOT = 2u;
-const uint ACTION_NONE = 3u;
-
 // A busy worker looks at the host at least this often, for more urgent work and for LEAVE.
 const uint BUSY_TURNS_PER_POLL = 16u;
 
-shared uint s_action;
-shared uint s_index;
-// Whether the next look goes to the host, and whether the worker stops looking and acts.
-shared uint s_host;
-shared uint s_act;
+// Looks without a tile before an idle worker begins to pause, and the steps of a unit of pause.
+const uint EAGER_LOOKS = 8u;
+const uint PAUSE_STEPS = 64u;
+shared uint s_sink;
 
-bool asked_for_snapshot(Worker worker) {
-    return worker.leased && s_polled[POLLED_SNAPSHOT] != local_load(LOCAL_SNAPSHOT_SERVED);
-}
-
-// Whether there is anything to act on, as of the last look. Only lane 0 runs this.
-bool has_reason(inout Worker worker) {
-    uint mask = pending();
-    // Partitions that stood back get another chance when there is nothing else.
-    if ((mask & ~worker.blocked) == 0u) { worker.blocked = 0u; }
-    bool reason = mask != 0u || worker.fuel < MAX_TILE_FUEL || s_polled[POLLED_COMMAND] == COMMAND_LEAVE ||
-        asked_for_snapshot(worker);
-    worker.fuel -= min(worker.fuel, 1u);
-    worker.turns += 1u;
-    worker.idle_turns += reason ? 0u : 1u;
-    if (!reason && !worker.leased) { worker.leased = take_lease(); }
-    return reason;
+// Thousands of idle workers that all look at the same words are in the way of the one that has work. Without the lease they
+// pause, twice as long each time, up to what makes the looks of all workers together rare. A pause costs as much fuel as the looks
+// that it replaces. Steps of a linear congruential generator, whose end no compiler foresees, pass the time without memory.
+void pause(inout Worker worker) {
+    if (MAX_PAUSE == 0u || worker.leased || worker.looks < EAGER_LOOKS) { return; }
+    uint units = min(1u << min(worker.looks - EAGER_LOOKS, 16u), min(launch.workers / 4u, MAX_PAUSE));
+    worker.fuel -= min(worker.fuel, units);
+    uint x = LANE;
+    for (uint i = 0u; i < units * PAUSE_STEPS; ++i) { x = x * 1664525u + 1013904223u; }
+    if (x == s_sink) { s_sink = x + 1u; }
 }
 
 // Looks until there is something to act on. A small loop of its own: llvmpipe runs through all code of a loop's body whether
 // lanes take part or not, so a worker that waits must not pass by the operations. One idle worker at a time holds the lease
 // and looks at the host; the others look at the mirror.
-void await_work(inout Worker worker) {
+Look await_work(inout Worker worker) {
+    uint length = LANE < PARTITIONS ? s_length[LANE] : 0u;
+    uint modulus = LANE < PARTITIONS ? length * s_laps[LANE] : 0u;
     for (;;) {
-        look(s_host != 0u);
-        meet_device();
-        if (LANE == 0u) {
-            s_act = has_reason(worker) ? 1u : 0u;
-            s_host = worker.leased ? 1u : 0u;
-        }
-        meet_device();
-        if (s_act != 0u) { break; }
+        Look look = look_around(worker, worker.leased || worker.busy >= BUSY_TURNS_PER_POLL, length, modulus);
+        worker.leased = worker.leased || (look.seen & SEEN_LEASE) != 0u;
+        worker.busy = look.host ? 0u : worker.busy;
+        worker.fuel -= min(worker.fuel, 1u);
+        worker.turns += 1u;
+        worker.looks += 1u;
+        if ((look.seen & ~SEEN_LEASE) != 0u || worker.fuel < MAX_TILE_FUEL) { return look; }
+        worker.idle_turns += 1u;
+        pause(worker);
     }
 }
 
-// What the worker does, by what it saw in the last look. Only lane 0 runs this.
-uint decide(inout Worker worker, out Claim claim) {
-    bool asked = asked_for_snapshot(worker);
-    if (asked) {
-        local_store(LOCAL_SNAPSHOT_SERVED, s_polled[POLLED_SNAPSHOT]);
-        take_stamp();
+// Claims a tile of a slot at the front of a partition and runs it.
+void act(inout Worker worker, Look look) {
+    // Partitions that stood back get another chance when there is nothing else.
+    if ((look.seen & SEEN_WORK & ~worker.blocked) == 0u) { worker.blocked = 0u; }
+    Claim claim = choose(worker, look.seen);
+    load_slot(claim.index);
+    meet();
+    uint taken = take_tile(worker, claim);
+    if (leaves_work(look, claim, taken)) { mirror(look); }
+    if (taken != 0u) {
+        worker.looks = 0u;
+        Tile tile;
+        Verdict verdict = prepare(claim, worker, tile);
+        if (taken == TAKEN_SPARED) { tile.operation = 0u; }
+        execute(tile);
+        finish_tile(claim, verdict);
     }
-    if (worker.leased) { local_store_release(LOCAL_LEASE, 0u); }
-    worker.leased = false;
-    s_host = 0u;
-    if (asked) { return ACTION_SNAPSHOT; }
-    if (worker.fuel < MAX_TILE_FUEL || s_polled[POLLED_COMMAND] == COMMAND_LEAVE) { return ACTION_LEAVE; }
-    worker.fuel -= TURN_FUEL;
-    bool taken = claim_tile(worker, claim);
-    s_index = claim.index;
-    worker.tiles += taken ? 1u : 0u;
-    worker.busy += 1u;
-    if (worker.busy >= BUSY_TURNS_PER_POLL) {
-        worker.busy = 0u;
-        worker.leased = take_lease();
-        s_host = worker.leased ? 1u : 0u;
-    }
-    return taken ? ACTION_TILE : ACTION_NONE;
 }
 
 void enter() {
-    load_partitions();
+    load_geometry();
     if (LANE == 0u) {
-        s_host = 1u;
+        s_sink = 0u;
         uint resident = local_add(LOCAL_RESIDENT, 1u) + 1u;
         atomicMax(region(REGION_LOCAL).w[LOCAL_COUNTERS + COUNTER_RESIDENT_PEAK], resident, RELAXED);
     }
     meet_device();
+    // What the mirror says may be from before a park.
+    uint polled = LANE < POLLED_WORDS ? load(REGION_CONTROL, CONTROL_POLLED + LANE) : 0u;
+    meet_device();
+    if (LANE < POLLED_WORDS) { local_store(LOCAL_MIRROR + LANE, polled); }
 }
 
 // `cut`: a loop of the worker was ended by the driver. It should never be; the host sees it by a quantum that is not counted.
@@ -116,7 +111,6 @@ void leave(Worker worker, bool cut) {
     meet_device();
     if (LANE == 0u) {
         if (cut) { local_add(LOCAL_COUNTERS + COUNTER_QUANTA, 0xffffffffu); }
-        if (worker.leased) { local_store_release(LOCAL_LEASE, 0u); }
         local_add(LOCAL_COUNTERS + COUNTER_TILES, worker.tiles);
         local_add(LOCAL_COUNTERS + COUNTER_TURNS, worker.turns);
         local_add(LOCAL_COUNTERS + COUNTER_IDLE_TURNS, worker.idle_turns);
@@ -126,37 +120,45 @@ void leave(Worker worker, bool cut) {
         if (s_flag != 0u) {
             local_store(left, 0u);
             local_add(LOCAL_COUNTERS + COUNTER_QUANTA, 1u);
-            take_stamp();
         }
     }
     meet_device();
     if (s_flag != 0u) { publish_counters(); }
 }
 
+// What was seen in the last look is there for all lanes and workers from here on.
+void share(Look look) {
+    if (LANE < POLLED_WORDS) { s_hot[LANE] = look.hot; }
+    meet_device();
+    if ((look.seen & SEEN_WORK) == 0u || (look.seen & SEEN_LEAVE) != 0u) { mirror(look); }
+}
+
+// Another worker may look at the host while this one acts.
+void return_lease(inout Worker worker) {
+    if (worker.leased && LANE == HOT_LEASE) { local_store(LOCAL_HOT + HOT_LEASE, 0u); }
+    worker.leased = false;
+}
+
 void main() {
     if (!check_launch()) { return; }
     enter();
-    Worker worker = Worker(launch.fuel, 0u, 0u, 0u, 0u, 0u, 0u, false);
-    Claim claim = Claim(0u, 0u, 0u, 0u, 0u);
+    Worker worker = Worker(launch.fuel, 0u, 0u, 0u, 0u, 0u, 0u, 0u, false);
     bool cut = true;
     for (;;) {
-        await_work(worker);
-        if (LANE == 0u) { s_action = decide(worker, claim); }
-        meet_device();
-        uint action = s_action;
-        if (action == ACTION_LEAVE) {
+        Look look = await_work(worker);
+        share(look);
+        worker.busy += 1u;
+        if ((look.seen & SEEN_SNAPSHOT) != 0u) {
+            if (LANE == HOT_SNAPSHOT_SERVED) { local_store(LOCAL_HOT + HOT_SNAPSHOT_SERVED, look.polled); }
+            publish_counters();
+        }
+        return_lease(worker);
+        if ((look.seen & SEEN_LEAVE) != 0u || worker.fuel < MAX_TILE_FUEL) {
             cut = false;
             break;
         }
-        if (action == ACTION_TILE) {
-            load_slot(s_index);
-            meet();
-            if (LANE == 0u) { prepare(claim, worker); }
-            meet();
-            execute();
-            finish_tile(claim);
-        }
-        if (action == ACTION_SNAPSHOT) { publish_counters(); }
+        worker.fuel -= TURN_FUEL;
+        if ((look.seen & SEEN_WORK) != 0u) { act(worker, look); }
     }
     leave(worker, cut);
 }

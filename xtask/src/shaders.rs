@@ -11,7 +11,11 @@ use serde::{Deserialize, Serialize};
 use crate::process::{exists, output, root, run};
 
 /// A module: its name, and what it is compiled with beside the common flags.
-const VARIANTS: [(&str, &[&str]); 2] = [("resident", &[]), ("resident_int64", &["-DVYRE_INT64=1"])];
+const VARIANTS: [(&str, &[&str]); 3] = [
+    ("resident", &[]),
+    ("resident_int64", &["-DVYRE_INT64=1"]),
+    ("resident_int64_clock", &["-DVYRE_INT64=1", "-DVYRE_CLOCK=1"]),
+];
 
 /// The one source that is compiled; it includes the others.
 const SOURCE: &str = "resident.comp";

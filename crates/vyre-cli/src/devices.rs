@@ -35,7 +35,8 @@ fn print(device: &DeviceReport) {
         Some(bytes) => println!("    host import  aligned to {bytes} bytes"),
         None => println!("    host import  none"),
     }
-    println!("    completions  {}", if device.stores_64_bit { "64-bit stores" } else { "32-bit stores" });
+    let stores = if device.stores_64_bit { "64-bit stores" } else { "32-bit stores" };
+    println!("    completions  {stores}, {} device clock", if device.device_clock { "with a" } else { "no" });
     println!("    quirks       {quirks}");
     match missing.as_slice() {
         [] => println!("    fit          yes"),

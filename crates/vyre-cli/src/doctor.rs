@@ -4,9 +4,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use vyre_runtime::io::{BackendChoice, BackendKind, memlock_preflight};
+use vyre_runtime::litmus::{self, LitmusReport};
 use vyre_runtime::protocol::geometry::Counts;
 use vyre_runtime::vk::Vulkan;
-use vyre_runtime::{EngineKind, HashOptions, Options, Runtime, Staging, TierChoice, litmus};
+use vyre_runtime::{EngineKind, HashOptions, Options, Runtime, Staging, TierChoice};
 
 use crate::{DeviceArgument, Failure, exit_code};
 
@@ -14,7 +15,7 @@ use crate::{DeviceArgument, Failure, exit_code};
 pub(crate) struct Arguments {
     #[command(flatten)]
     device: DeviceArgument,
-    /// Slots of the litmus test.
+    /// Slots of each small probe of the litmus test; the large ones try a 64th of that.
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     tries: u64,
 }
@@ -110,22 +111,25 @@ fn check_staging(checks: &mut Checks, runtime: &mut Runtime, options: &HashOptio
 }
 
 fn check_litmus(checks: &mut Checks, runtime: &mut Runtime, tries: u64) {
-    match litmus::run(runtime, tries) {
-        Err(error) => checks.failed("litmus", error),
-        Ok(report) => {
-            let tried = format!("{} tries, {} stale, {} faults", report.tries, report.stale_inputs, report.faults);
-            match report.host_to_device() {
-                true => checks.ok("litmus, host to device", tried),
-                false => checks.failed("litmus, host to device", format!("{tried}; use --device reference")),
-            }
-            let tried = format!("{} tries, {} late", report.tries, report.late_outputs);
-            match report.device_to_host() {
-                true => checks.ok("litmus, device to host", tried),
-                false => checks.note("litmus, device to host", format!("{tried}; results wait for the quantum's end")),
-            }
-            checks.ok("bulk results", format!("{:?}", runtime.bulk_visibility()));
+    let reports = match litmus::run(runtime, tries) {
+        Ok(reports) => reports,
+        Err(error) => return checks.failed("litmus", error),
+    };
+    for report in reports {
+        let what = format!("litmus, {}", report.probe);
+        let LitmusReport { tries, stale_inputs, late_outputs, faults, .. } = report;
+        let found = format!("{tries} tries, {stale_inputs} stale, {late_outputs} late, {faults} faults");
+        if report.probe.input == litmus::Input::Imported && !report.host_to_device() {
+            checks.note(&what, format!("{found}; blocks are copied to the device instead"));
+        } else if !report.host_to_device() {
+            checks.failed(&what, format!("{found}; use --device reference"));
+        } else if !report.device_to_host() {
+            checks.note(&what, format!("{found}; bulk results must wait for the quantum's end"));
+        } else {
+            checks.ok(&what, found);
         }
     }
+    checks.ok("bulk results", format!("{:?}", runtime.bulk_visibility()));
 }
 
 fn check_workers(checks: &mut Checks, runtime: &mut Runtime) {

@@ -83,6 +83,7 @@ const OFFSETS: &[(&str, &[(&str, u32)])] = &[
     (
         "Stamped records and the status region.",
         &[
+            ("RECORD_BYTES", stamped::RECORD_BYTES),
             ("RECORD_WORDS", stamped::RECORD_BYTES / WORD_BYTES),
             ("RECORD_DATA", stamped::DATA_WORDS as u32),
             ("STATUS_COUNTERS", status::COUNTERS),
@@ -93,12 +94,12 @@ const OFFSETS: &[(&str, &[(&str, u32)])] = &[
     (
         "Local region.",
         &[
-            ("LOCAL_LEASE", local::LEASE),
+            ("LOCAL_HOT", local::HOT),
+            ("HOT_LEASE", local::HOT_LEASE),
+            ("HOT_SNAPSHOT_SERVED", local::HOT_SNAPSHOT_SERVED),
+            ("LOCAL_MIRROR", local::MIRROR),
             ("LOCAL_COMPLETION_TAIL", local::COMPLETION_TAIL),
             ("LOCAL_SNAPSHOT_STAMP", local::SNAPSHOT_STAMP),
-            ("LOCAL_SNAPSHOT_SERVED", local::SNAPSHOT_SERVED),
-            ("LOCAL_MIRROR", local::MIRROR),
-            ("LOCAL_FRONT", local::FRONT),
             ("LOCAL_COMPLETED", local::COMPLETED),
             ("LOCAL_RESIDENT", local::RESIDENT),
             ("LOCAL_LEFT", local::LEFT),
@@ -127,7 +128,6 @@ const OFFSETS: &[(&str, &[(&str, u32)])] = &[
             ("MAX_TILE_BYTES", operation::MAX_TILE_BYTES),
             ("MAX_TILE_CHUNKS", operation::MAX_TILE_CHUNKS),
             ("CHUNK_BYTES", operation::CHUNK_BYTES),
-            ("CHAINING_VALUE_BYTES", operation::CHAINING_VALUE_BYTES),
             ("MAX_TILE_FUEL", launch::MAX_TILE_FUEL),
             ("TURN_FUEL", launch::TURN_FUEL),
         ],

@@ -5,40 +5,43 @@
 //! | word | content |
 //! |---|---|
 //! | 0..16 | header |
-//! | 16 | poll lease: 0, or 1 + the worker that polls the host |
-//! | 17 | tail of the completion ring |
-//! | 18 | stamp of the newest snapshot |
-//! | 19 | snapshot request that was served last |
-//! | 20..28 | mirror of the control region's polled line |
-//! | 28..33 | front: wire ticket of each partition's first slot with tiles left |
-//! | 33..38 | completed slots of each partition |
-//! | 38 | workers resident now |
-//! | 39..43 | workers that left quantum `q`, at `q mod 4` |
-//! | 43 | 1 once the launch record is written |
-//! | 44..52 | counters, in the order of [`Counters`](crate::status::Counters) |
-//! | 52..64 | zero |
-//! | 64.. | 4 words a slot: tiles (tag << 16, next), done, fault, fault word |
+//! | 16..24 | *hot line*, which a look reads together with the polled line, word by word: |
+//! | 16..21 | fronts: wire ticket of each partition's first slot with tiles left |
+//! | 21 | poll lease: 0, or 1 + the worker that polls the host |
+//! | 22 | snapshot request that was served last |
+//! | 23 | zero |
+//! | 24..32 | mirror of the control region's polled line |
+//! | 32 | tail of the completion ring: how many slots were completed |
+//! | 33 | stamp of the newest snapshot |
+//! | 34..39 | completed slots of each partition |
+//! | 39 | workers resident now |
+//! | 40..44 | workers that left quantum `q`, at `q mod 4` |
+//! | 44 | 1 once the launch record is written |
+//! | 45..53 | counters, in the order of [`Counters`](crate::status::Counters); of the completed ones the tail tells |
+//! | 53..64 | zero |
+//! | 64.. | 4 words a slot: tiles (tag << 16, next), done, fault, fault word; all but the first only for slots of many tiles |
 //!
 //! A slot's *tag* is the low 16 bits of its ticket's generation. A worker takes a tile by compare-and-swap on the tiles word
 //! with the tag of the ticket it means, so one that slept through a lap takes nothing.
 
+use crate::control::{DOORBELLS, POLLED_WORDS, SNAPSHOT_REQUEST};
 use crate::geometry::PARTITIONS;
 use crate::header::HEADER_WORDS;
 
-/// Poll lease.
-pub const LEASE: u32 = HEADER_WORDS;
+/// Hot line: what a look reads of the local region.
+pub const HOT: u32 = HEADER_WORDS;
+/// Word of the poll lease in the hot line; the fronts lie before it.
+pub const HOT_LEASE: u32 = PARTITIONS as u32;
+/// Word of the snapshot request that was served last in the hot line: where the polled line has the request.
+pub const HOT_SNAPSHOT_SERVED: u32 = HOT_LEASE + 1;
+/// Mirror of the polled line.
+pub const MIRROR: u32 = HOT + POLLED_WORDS;
 /// Tail of the completion ring.
-pub const COMPLETION_TAIL: u32 = LEASE + 1;
+pub const COMPLETION_TAIL: u32 = MIRROR + POLLED_WORDS;
 /// Stamp of the newest snapshot.
 pub const SNAPSHOT_STAMP: u32 = COMPLETION_TAIL + 1;
-/// Snapshot request served last.
-pub const SNAPSHOT_SERVED: u32 = SNAPSHOT_STAMP + 1;
-/// Mirror of the polled line.
-pub const MIRROR: u32 = SNAPSHOT_SERVED + 1;
-/// Fronts.
-pub const FRONT: u32 = MIRROR + crate::control::POLLED_WORDS;
 /// Completed slots of each partition.
-pub const COMPLETED: u32 = FRONT + PARTITIONS as u32;
+pub const COMPLETED: u32 = SNAPSHOT_STAMP + 1;
 /// Workers resident now.
 pub const RESIDENT: u32 = COMPLETED + PARTITIONS as u32;
 /// Workers that left a quantum.
@@ -58,4 +61,4 @@ pub const SLOT_STATE_WORDS: u32 = 4;
 /// Bytes of a slot state.
 pub const SLOT_STATE_BYTES: u32 = SLOT_STATE_WORDS * crate::WORD_BYTES;
 
-const _: () = assert!(COUNTERS + 8 <= SLOT_STATES);
+const _: () = assert!(HOT_SNAPSHOT_SERVED == SNAPSHOT_REQUEST - DOORBELLS && COUNTERS + 8 <= SLOT_STATES);

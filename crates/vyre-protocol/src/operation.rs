@@ -17,11 +17,19 @@ wire_codes! {
         /// Copies `length` bytes from the input to the output, which must not overlap. Tile span as for FILL.
         Copy = 3 => "OP_COPY",
         /// BLAKE3 of `length` bytes of the input, which begin at chunk `args[0] | args[1] << 32` of the whole message. Tile
-        /// span: chunks of 1024 bytes, a power of two, at most [`MAX_TILE_CHUNKS`]. Each tile writes the 32-byte chaining
-        /// value of its subtree to `output_offset + 32 * tile`. With `args[2] = 1` the one tile is the whole message and the
-        /// value is the hash itself. Source: the BLAKE3 paper, sections 2.1 to 2.5.
+        /// span: chunks of 1024 bytes, a power of two, at most [`MAX_TILE_CHUNKS`]. Each tile writes the chaining value
+        /// of its subtree as a [stamped](crate::stamped) record with the stamp `args[3]`, which is not 0, to
+        /// `output_offset + 64 * tile`, a multiple of 8: a host that waits for the stamp needs no other guarantee that the
+        /// value is there. With `args[2] = 1` the one tile is the whole message and the value is the hash itself. Source:
+        /// the BLAKE3 paper, sections 2.1 to 2.5.
         Blake3 = 4 => "OP_BLAKE3",
     }
+}
+
+/// Whether results lie in memory without stamps, so that a completion says nothing of when the host may read them.
+#[must_use]
+pub const fn leaves_bulk(code: u32) -> bool {
+    !matches!(Operation::from_code(code), Some(Operation::Nop | Operation::Blake3))
 }
 
 /// Largest tile of FILL and COPY in bytes. A tile is the unit between two looks at more urgent work, and bounds the fuel that
@@ -35,7 +43,7 @@ pub const MAX_TILE_CHUNKS: u32 = 64;
 pub const CHUNK_BYTES: u32 = 1024;
 
 /// Bytes of a BLAKE3 chaining value.
-pub const CHAINING_VALUE_BYTES: u32 = 32;
+pub const CHAINING_VALUE_BYTES: usize = 32;
 
 /// First operation code of the range that a user's own kernel may define; codes below it which no built-in has are reserved.
 pub const USER_OPERATIONS: u32 = 0x1000;

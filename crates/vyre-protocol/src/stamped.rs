@@ -24,6 +24,16 @@ pub const RECORD_BYTES: u32 = 64;
 /// The data of one record.
 pub type Record = [u32; DATA_WORDS];
 
+/// The data of a record as bytes, which is how a hash is read.
+#[must_use]
+pub fn to_bytes(record: &Record) -> [u8; 4 * DATA_WORDS] {
+    let mut bytes = [0; 4 * DATA_WORDS];
+    for (four, word) in bytes.chunks_exact_mut(4).zip(record) {
+        four.copy_from_slice(&word.to_le_bytes());
+    }
+    bytes
+}
+
 /// The stamp that position `position` of a ring of `records` (a power of two) carries.
 #[must_use]
 pub const fn stamp(position: u32, records: u32) -> u32 {
@@ -31,7 +41,7 @@ pub const fn stamp(position: u32, records: u32) -> u32 {
 }
 
 /// Loads the record at word `base` if all its words carry `stamp`; `None` while it is not wholly there.
-pub fn load(region: &impl SharedWords, base: usize, stamp: u32) -> Option<Record> {
+pub fn load(region: &(impl SharedWords + ?Sized), base: usize, stamp: u32) -> Option<Record> {
     let mut record = [0; DATA_WORDS];
     for (i, data) in record.iter_mut().enumerate() {
         // Stamp before data: with separate stores on the device, a fresh stamp proves the data behind it.
@@ -44,7 +54,7 @@ pub fn load(region: &impl SharedWords, base: usize, stamp: u32) -> Option<Record
 }
 
 /// Stores a record at word `base` as a device without 64-bit stores does: data, release, stamps.
-pub fn store(region: &impl SharedWords, base: usize, stamp: u32, record: &Record) {
+pub fn store(region: &(impl SharedWords + ?Sized), base: usize, stamp: u32, record: &Record) {
     for (i, data) in record.iter().enumerate() {
         region.store(base + 2 * i, *data);
     }

@@ -3,7 +3,7 @@
 use vyre_protocol::control::{DOORBELLS, LAPS, POLLED_WORDS, PRIORITY_OFFSETS};
 use vyre_protocol::geometry::PARTITIONS;
 use vyre_protocol::header::{HEADER_WORDS, RegionKind};
-use vyre_protocol::local::{COUNTERS, FRONT, LEASE, MIRROR, SLOT_STATE_WORDS, SLOT_STATES};
+use vyre_protocol::local::{COUNTERS, HOT, HOT_LEASE, MIRROR, SLOT_STATE_WORDS, SLOT_STATES};
 use vyre_protocol::slot::{MAX_TILES, SLOT_WORDS};
 use vyre_protocol::words::SharedWords;
 
@@ -20,6 +20,8 @@ pub(crate) struct Claim {
     /// Of the slot in the ring.
     pub(crate) index: u32,
     pub(crate) tile: u32,
+    /// Of the slot.
+    pub(crate) tiles: u32,
 }
 
 /// Words of a slot state.
@@ -44,56 +46,75 @@ impl Worker<'_> {
         self.region(RegionKind::Control).load((LAPS + priority) as usize)
     }
 
+    fn partition(&self, priority: u32) -> (u32, u32) {
+        let offset = |index: u32| self.region(RegionKind::Control).load((PRIORITY_OFFSETS + index) as usize);
+        (offset(priority), offset(priority + 1) - offset(priority))
+    }
+
     /// Looks at the host (only a holder of the lease, or a worker that enters) or at the mirror that the last look left for all
     /// workers.
     pub(crate) fn look(&mut self, host: bool) {
         for word in 0..POLLED_WORDS {
-            let mirror = MIRROR + word;
             let value = if host {
                 self.region(RegionKind::Control).load_acquire((DOORBELLS + word) as usize)
             } else {
-                self.local.load(mirror as usize)
+                self.local.load_acquire((MIRROR + word) as usize)
             };
             if host {
-                self.local.store_release(mirror, value);
+                self.local.store_release(MIRROR + word, value);
             }
             self.polled[word as usize] = value;
+            self.hot[word as usize] = self.local.load_acquire((HOT + word) as usize);
         }
-        for (priority, front) in self.front.iter_mut().enumerate() {
-            *front = self.local.load_acquire(FRONT as usize + priority);
-        }
+    }
+
+    /// Whether a partition has slots between its front and its doorbell. A look is not one moment: where the front that it saw
+    /// is beyond the doorbell that it saw, others have taken all that this look may speak for.
+    fn is_pending(&self, priority: u32) -> bool {
+        let (doorbell, front) = (self.polled[priority as usize], self.hot[priority as usize]);
+        let (_, length) = self.partition(priority);
+        let wrapped = if doorbell < front { length * self.laps(priority) } else { 0 };
+        let ahead = doorbell.wrapping_sub(front).wrapping_add(wrapped);
+        ahead.wrapping_sub(1) < length
     }
 
     /// Partitions that have work, as of the last look.
     fn pending(&self) -> u32 {
-        (0..PARTITIONS).filter(|&p| self.front[p] != self.polled[p]).fold(0, |mask, p| mask | 1 << p)
+        (0..PARTITIONS as u32).filter(|&p| self.is_pending(p)).fold(0, |mask, p| mask | 1 << p)
     }
 
-    /// Takes one tile of the partition's first slot that has any left; advances the front past a slot that has none. A tag in
-    /// the tiles word makes a stale front harmless.
-    fn claim_from(&self, priority: u32) -> Option<Claim> {
-        let offset = |index: u32| self.region(RegionKind::Control).load((PRIORITY_OFFSETS + index) as usize);
-        let (first, length) = (offset(priority), offset(priority + 1) - offset(priority));
-        let ticket = self.front[priority as usize];
-        let generation = ticket / length;
-        let index = first + ticket % length;
+    /// The generation behind this one: wire tickets wrap after the partition's laps.
+    pub(crate) fn next_generation(&self, claim: Claim) -> u32 {
+        if claim.generation + 1 == self.laps(claim.priority) { 0 } else { claim.generation + 1 }
+    }
+
+    /// Takes one tile of the slot at the partition's front; advances the front past a slot that has none left. The tag in the
+    /// tiles word makes a stale front harmless: with the tag behind, this worker's view is old, and nothing is done.
+    fn take_from(&self, priority: u32) -> Option<Claim> {
+        let (first, length) = self.partition(priority);
+        let ticket = self.hot[priority as usize];
+        let (generation, index) = (ticket / length, first + ticket % length);
         // Reserved but not yet published, or our front is stale.
         if self.region(RegionKind::Ring).load_acquire(slot_word(index, 0)) != generation + 1 {
             return None;
         }
-        let tiles = self.local.load_acquire(state_word(index, STATE_TILES) as usize);
-        let total = self.region(RegionKind::Ring).load(slot_word(index, 2)).clamp(1, MAX_TILES);
-        let tile = tiles & 0xffff;
-        let left = tiles >> 16 == generation & 0xffff && tile < total;
-        let taken = left && self.local.swap(state_word(index, STATE_TILES), tiles, tiles + 1);
-        if !left || (taken && tile + 1 == total) {
+        let word = self.local.load_acquire(state_word(index, STATE_TILES) as usize);
+        let tiles = self.region(RegionKind::Ring).load(slot_word(index, 2)).clamp(1, MAX_TILES);
+        let claim = Claim { priority, ticket, generation, index, tile: word & 0xffff, tiles };
+        let tag = word >> 16;
+        let ours = tag == generation & 0xffff;
+        let left = ours && claim.tile < tiles;
+        let taken = left && self.local.swap(state_word(index, STATE_TILES), word, word + 1);
+        let last = taken && claim.tile + 1 == tiles;
+        let exhausted = if ours { !left } else { tag == self.next_generation(claim) & 0xffff };
+        if last || exhausted {
             let next = if ticket + 1 == length * self.laps(priority) { 0 } else { ticket + 1 };
-            self.local.swap(FRONT + priority, ticket, next);
-            if taken {
-                self.local.add(COUNTERS, 1, Ordering::Relaxed);
-            }
+            self.local.swap(HOT + priority, ticket, next);
         }
-        taken.then_some(Claim { priority, ticket, generation, index, tile })
+        if last {
+            self.local.add(COUNTERS, 1, Ordering::Relaxed);
+        }
+        taken.then_some(claim)
     }
 
     /// Takes a tile, higher partitions first. After [`STARVATION_GUARD`] claims from above while lower work waits, the next
@@ -108,14 +129,14 @@ impl Worker<'_> {
         let lower = mask & (mask - 1);
         let guarded = lower != 0 && self.above >= STARVATION_GUARD;
         let priority = if guarded { lower } else { mask }.trailing_zeros();
-        let claim = self.claim_from(priority);
+        let claim = self.take_from(priority);
         self.blocked = if claim.is_some() { 0 } else { self.blocked | 1 << priority };
         self.above = if guarded || lower == 0 { 0 } else { self.above + u32::from(claim.is_some()) };
         claim
     }
 
-    /// Takes the lease to look at the host; freed on the next turn.
+    /// Takes the lease to look at the host, if the last look found it free.
     pub(crate) fn take_lease(&self) -> bool {
-        self.local.load(LEASE as usize) == 0 && self.local.swap(LEASE, 0, self.id + 1)
+        self.hot[HOT_LEASE as usize] == 0 && self.local.swap(HOT + HOT_LEASE, 0, self.id + 1)
     }
 }

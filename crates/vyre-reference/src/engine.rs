@@ -9,7 +9,7 @@ use vyre_protocol::control::{COMMAND, Command, DOORBELLS, initialise};
 use vyre_protocol::geometry::{Direction, Geometry, PARTITIONS};
 use vyre_protocol::header::{RegionHeader, RegionKind};
 use vyre_protocol::launch::{MAX_TILE_FUEL, TURN_FUEL};
-use vyre_protocol::local::FRONT;
+use vyre_protocol::local::HOT;
 use vyre_protocol::resource::{Handle, ResourceEntry};
 use vyre_protocol::ring::RingMemory;
 use vyre_protocol::words::SharedWords;
@@ -276,7 +276,7 @@ fn doze(shared: &Shared) {
     let rung = || {
         let control = shared.regions.get(RegionKind::Control);
         let local = shared.regions.get(RegionKind::Local);
-        (0..PARTITIONS).any(|p| control.load(DOORBELLS as usize + p) != local.load(FRONT as usize + p))
+        (0..PARTITIONS).any(|p| control.load(DOORBELLS as usize + p) != local.load(HOT as usize + p))
             || shared.stop.load(Ordering::Relaxed)
     };
     let start = Instant::now();

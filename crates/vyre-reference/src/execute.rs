@@ -6,6 +6,7 @@ use vyre_protocol::header::{HEADER_WORDS, RegionKind};
 use vyre_protocol::operation::{MAX_TILE_BYTES, Operation};
 use vyre_protocol::resource::{ENTRY_WORDS, Handle, INDEX_BITS, READ, SHARED, WRITE};
 use vyre_protocol::slot::{Operand, Slot};
+use vyre_protocol::stamped::RECORD_BYTES;
 use vyre_protocol::words::SharedWords;
 
 use crate::claim::{Claim, STATE_FAULT, STATE_FAULT_WORD, slot_word, state_word};
@@ -22,8 +23,8 @@ pub(crate) struct Resolved {
 }
 
 impl Worker<'_> {
-    /// Reads the slot of a claim and runs the tile.
-    pub(crate) fn execute(&mut self, claim: Claim) -> Slot {
+    /// Reads the slot of a claim and runs the tile. Returns the slot, and why the tile did not run.
+    pub(crate) fn execute(&mut self, claim: Claim) -> (Slot, Option<Refusal>) {
         let word = |i: u32| self.region(RegionKind::Ring).load(slot_word(claim.index, i));
         let slot = Slot {
             sequence: word(0),
@@ -37,15 +38,18 @@ impl Worker<'_> {
             args: std::array::from_fn(|i| word(10 + i as u32)),
         };
         // The slot's other tiles are spared once one has faulted.
-        if self.local.load(state_word(claim.index, STATE_FAULT) as usize) != Fault::None.code() {
-            return slot;
+        let state = |word| state_word(claim.index, word);
+        if claim.tiles > 1 && self.local.load(state(STATE_FAULT) as usize) != Fault::None.code() {
+            return (slot, None);
         }
-        if let Err((fault, word)) = self.run(&slot, claim.tile)
-            && self.local.swap(state_word(claim.index, STATE_FAULT), Fault::None.code(), fault.code())
+        let refusal = self.run(&slot, claim.tile).err();
+        if let Some((fault, word)) = refusal
+            && claim.tiles > 1
+            && self.local.swap(state(STATE_FAULT), Fault::None.code(), fault.code())
         {
-            self.local.store(state_word(claim.index, STATE_FAULT_WORD) as usize, word);
+            self.local.store(state(STATE_FAULT_WORD) as usize, word);
         }
-        slot
+        (slot, refusal)
     }
 
     fn run(&mut self, slot: &Slot, tile: u32) -> Result<(), Refusal> {
@@ -70,7 +74,7 @@ impl Worker<'_> {
                 // A length beyond the last multiple of four fits in no resource.
                 let rounded = slot.length.checked_next_multiple_of(4).unwrap_or(u32::MAX);
                 let input = self.resolve(slot, slot.input, rounded, READ)?;
-                let output = self.resolve(slot, slot.output, slot.tiles * 32, WRITE)?;
+                let output = self.resolve(slot, slot.output, slot.tiles * RECORD_BYTES, WRITE)?;
                 ops::blake3(slot, tile, &input, &output, &mut self.scratch);
                 Ok(())
             }

@@ -6,6 +6,7 @@ use blake3::hazmat::HasherExt;
 use vyre_protocol::fault::Fault;
 use vyre_protocol::operation::{CHUNK_BYTES, MAX_TILE_CHUNKS};
 use vyre_protocol::slot::Slot;
+use vyre_protocol::stamped::{self, RECORD_BYTES};
 use vyre_protocol::words::SharedWords;
 
 use crate::execute::{Refusal, Resolved, covers, tile_range};
@@ -73,6 +74,12 @@ pub(crate) fn check_blake3(slot: &Slot) -> Result<(), Refusal> {
     if !low.is_multiple_of(span) {
         return Err((Fault::BadArgument, low));
     }
+    if slot.args[3] == 0 {
+        return Err((Fault::BadArgument, 0));
+    }
+    if !slot.output.offset.is_multiple_of(8) {
+        return Err((Fault::Misaligned, slot.output.offset));
+    }
     Ok(())
 }
 
@@ -101,7 +108,9 @@ pub(crate) fn blake3(slot: &Slot, tile: u32, input: &Resolved, output: &Resolved
         hasher.set_input_offset(chunk.wrapping_mul(u64::from(CHUNK_BYTES)));
         hasher.update(bytes).finalize_non_root()
     };
-    for (i, word) in value.as_chunks::<4>().0.iter().enumerate() {
-        output.backing.store(output.offset + tile as usize * 32 + 4 * i, u32::from_le_bytes(*word));
+    if let Backing::Words(words) = &output.backing {
+        let base = (output.offset + tile as usize * RECORD_BYTES as usize) / 4;
+        let record = std::array::from_fn(|i| u32::from_le_bytes(value.as_chunks::<4>().0[i]));
+        stamped::store(&**words, base, slot.args[3], &record);
     }
 }

@@ -3,10 +3,12 @@
 use vyre_protocol::ABI_VERSION;
 use vyre_protocol::control::{COMMAND, Command, DOORBELLS, POLLED_WORDS, SNAPSHOT_REQUEST};
 use vyre_protocol::fault::LaunchFault;
-use vyre_protocol::geometry::{Counts, PARTITIONS, ring_records};
+use vyre_protocol::geometry::{Counts, ring_records};
 use vyre_protocol::header::{HEADER_BYTES, MAGIC, RegionKind};
 use vyre_protocol::launch::{MAX_TILE_FUEL, TURN_FUEL};
-use vyre_protocol::local::{COUNTERS, LAUNCH_REPORTED, LEASE, RESIDENT, SNAPSHOT_SERVED, SNAPSHOT_STAMP};
+use vyre_protocol::local::{
+    COMPLETION_TAIL, COUNTERS, HOT, HOT_LEASE, HOT_SNAPSHOT_SERVED, LAUNCH_REPORTED, RESIDENT, SNAPSHOT_STAMP,
+};
 use vyre_protocol::stamped;
 use vyre_protocol::status::{self, LAUNCH, LAUNCH_STAMP, LaunchReport};
 use vyre_protocol::words::SharedWords;
@@ -27,9 +29,9 @@ pub(crate) struct Worker<'a> {
     pub(crate) slots: u32,
     pub(crate) tenants: u32,
     pub(crate) resource_count: u32,
-    /// The polled line and the fronts, as they were at the end of the last turn.
+    /// The polled line and the line that goes with it, as they were at the end of the last turn.
     pub(crate) polled: [u32; POLLED_WORDS as usize],
-    pub(crate) front: [u32; PARTITIONS],
+    pub(crate) hot: [u32; POLLED_WORDS as usize],
     /// Claims in a row while a lower partition had work.
     pub(crate) above: u32,
     /// Partitions that gave nothing although they have work, since the last success.
@@ -71,7 +73,7 @@ impl<'a> Worker<'a> {
             tenants: count(1),
             resource_count: count(3),
             polled: [0; POLLED_WORDS as usize],
-            front: [0; PARTITIONS],
+            hot: [0; POLLED_WORDS as usize],
             above: 0,
             blocked: 0,
             leased: false,
@@ -158,9 +160,9 @@ impl<'a> Worker<'a> {
         }
         match claim {
             Some(claim) => {
-                let slot = self.execute(claim);
+                let (slot, refusal) = self.execute(claim);
                 self.tiles += 1;
-                self.finish_tile(claim, &slot);
+                self.finish_tile(claim, &slot, refusal);
             }
             None => {
                 self.idle_turns += 1;
@@ -173,12 +175,12 @@ impl<'a> Worker<'a> {
 
     fn return_lease(&mut self) {
         let request = self.polled[(SNAPSHOT_REQUEST - DOORBELLS) as usize];
-        let asked = request != self.local.load(SNAPSHOT_SERVED as usize);
+        let asked = request != self.hot[HOT_SNAPSHOT_SERVED as usize];
         if asked {
-            self.local.store(SNAPSHOT_SERVED as usize, request);
+            self.local.store((HOT + HOT_SNAPSHOT_SERVED) as usize, request);
         }
         self.leased = false;
-        self.local.store_release(LEASE, 0);
+        self.local.store_release(HOT + HOT_LEASE, 0);
         if asked {
             self.publish_counters();
         }
@@ -191,15 +193,19 @@ impl<'a> Worker<'a> {
         self.local.add(RESIDENT, u32::MAX, Ordering::Relaxed);
         // Threads do not end their quanta together, so each end counts, and the lease keeps snapshots from mixing.
         self.local.add(COUNTERS + 6, 1, Ordering::Relaxed);
+        self.look(false);
         if self.take_lease() {
             self.publish_counters();
-            self.local.store_release(LEASE, 0);
+            self.local.store_release(HOT + HOT_LEASE, 0);
         }
     }
 
     fn publish_counters(&self) {
         let stamp = self.local.add(SNAPSHOT_STAMP, 1, Ordering::Relaxed) + 1;
-        let record = std::array::from_fn(|i| self.local.load(COUNTERS as usize + i));
+        // Read first, so that no snapshot has more completed slots than claimed ones.
+        let completed = self.local.load_acquire(COMPLETION_TAIL as usize);
+        let mut record = std::array::from_fn(|i| self.local.load(COUNTERS as usize + i));
+        record[1] = completed;
         stamped::store(self.region(RegionKind::Status), status::COUNTERS as usize, stamp, &record);
     }
 }

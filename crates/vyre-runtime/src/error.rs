@@ -106,6 +106,17 @@ pub enum StagingError {
         /// Why.
         reason: String,
     },
+    /// A litmus test found that the device does not see what the host writes to imported pages while the kernel runs.
+    #[error("the device reads stale host pages while the kernel runs ({stale} of {tries} tries)")]
+    StalePages {
+        /// Tries with a stale input.
+        stale: u64,
+        /// Tries.
+        tries: u64,
+    },
+    /// That litmus test could not be run.
+    #[error(transparent)]
+    Litmus(#[from] crate::litmus::LitmusError),
     /// No memory for the blocks.
     #[error(transparent)]
     Map(#[from] vyre_mem::MapError),

@@ -10,6 +10,7 @@ use vyre_protocol::geometry::Priority;
 use vyre_protocol::operation::{CHAINING_VALUE_BYTES, CHUNK_BYTES, MAX_TILE_CHUNKS, Operation};
 use vyre_protocol::ring::{Completion, Ticket};
 use vyre_protocol::slot::Slot;
+use vyre_protocol::stamped::{self, RECORD_BYTES};
 use vyre_vk::MemoryUse;
 
 use crate::error::{HashError, StagingError, WaitError};
@@ -66,6 +67,10 @@ pub struct FileHasher {
     options: HashOptions,
     /// Chunks of a tile.
     span: u32,
+    /// Stamp of the newest slot's values; never 0.
+    stamp: u32,
+    /// Values of the block at hand.
+    scratch: Vec<[u8; CHAINING_VALUE_BYTES]>,
 }
 
 /// Time without any completion after which a kernel counts as hung.
@@ -83,6 +88,8 @@ struct Pending {
     root: bool,
     /// No later slot works on the block.
     frees: bool,
+    /// What its values are stamped with.
+    stamp: u32,
     done: bool,
 }
 
@@ -109,9 +116,9 @@ impl FileHasher {
         let span = MAX_TILE_CHUNKS.min(block_size as u32 / CHUNK_BYTES);
         let tiles = block_size as u64 / u64::from(span * CHUNK_BYTES);
         // One place more than tiles: for the hash of a block that may turn out to be the whole stream.
-        let bytes = (tiles + 1) * u64::from(CHAINING_VALUE_BYTES) * u64::from(staging.blocks());
+        let bytes = (tiles + 1) * u64::from(RECORD_BYTES) * u64::from(staging.blocks());
         let values = runtime.allocate(bytes, MemoryUse::DeviceToHost)?;
-        Ok(FileHasher { runtime, staging, values, options, span })
+        Ok(FileHasher { runtime, staging, values, options, span, stamp: 0, scratch: Vec::new() })
     }
 
     /// The runtime.
@@ -177,7 +184,10 @@ impl FileHasher {
             }
             let mut moved = false;
             while let Some(completion) = self.runtime.reap()? {
-                self.complete(job, &completion)?;
+                Self::complete(job, &completion)?;
+                moved = true;
+            }
+            while self.take_values(job)? {
                 progress(job.bytes);
                 moved = true;
             }
@@ -211,11 +221,14 @@ impl FileHasher {
         let is_whole = may_be_whole && job.sized;
         let chunk = filled.offset / u64::from(CHUNK_BYTES);
         let input = self.staging.hand_over(&self.runtime, filled.block)?;
-        let args = [chunk as u32, (chunk >> 32) as u32, 0, 0, 0, 0];
+        // A stamp comes again after 2^32 slots; no block waits that long.
+        self.stamp = self.stamp.checked_add(1).unwrap_or(1);
+        let stamp = self.stamp;
+        let args = [chunk as u32, (chunk >> 32) as u32, 0, stamp, 0, 0];
         let output = self.values.at(self.values_offset(block));
         let parts = Slot { input, output, args, ..Slot::new(Operation::Blake3) }.tiled(len, self.span, CHUNK_BYTES);
         let output = self.values.at(self.root_offset(block));
-        let root = Slot { output, args: [0, 0, 1, 0, 0, 0], ..parts };
+        let root = Slot { output, args: [0, 0, 1, stamp, 0, 0], ..parts };
         let slots = [(true, root, may_be_whole), (false, parts, !is_whole)];
         let slots: Vec<_> = slots.into_iter().filter(|(.., wanted)| *wanted).collect();
         let wire: Vec<_> = slots.iter().map(|(_, slot, _)| *slot).collect();
@@ -227,7 +240,7 @@ impl FileHasher {
         let last = tickets.end - 1;
         job.pending.extend(tickets.zip(slots).map(|(number, (root, ..))| {
             let ticket = Ticket { priority: Priority::Normal, number };
-            Pending { ticket, block, len, root, frees: number == last, done: false }
+            Pending { ticket, block, len, root, frees: number == last, stamp, done: false }
         }));
         Ok(())
     }
@@ -239,41 +252,46 @@ impl FileHasher {
 
     /// Offset of the place for a hash, behind the chaining values.
     fn root_offset(&self, block: u32) -> u32 {
-        self.values_offset(block + 1) - CHAINING_VALUE_BYTES
+        self.values_offset(block + 1) - RECORD_BYTES
     }
 
-    /// Takes a completion, and all blocks that are through now, in order.
-    fn complete(&mut self, job: &mut Job, completion: &Completion) -> Result<(), HashError> {
+    /// Takes a completion.
+    fn complete(job: &mut Job, completion: &Completion) -> Result<(), HashError> {
         job.last_progress = Instant::now();
-        if let Some(pending) = job.pending.iter_mut().find(|pending| pending.ticket == completion.ticket) {
-            pending.done = true;
-        }
         if completion.status == Status::Faulted {
             return Err(HashError::Fault { fault: completion.fault, word: completion.fault_word });
         }
-        while let Some(front) = job.pending.pop_front_if(|front| front.done) {
-            if front.root {
-                let offset = self.root_offset(front.block) as usize;
-                job.hash = Some(self.value(offset)?.into());
-            } else {
-                let first = self.values_offset(front.block) as usize;
-                for tile in 0..front.len.div_ceil(self.span * CHUNK_BYTES) as usize {
-                    job.tree.push(self.value(first + tile * CHAINING_VALUE_BYTES as usize)?);
-                }
-            }
-            if front.frees {
-                job.bytes += u64::from(front.len);
-                self.staging.take_back(&self.runtime, front.block);
-            }
+        if let Some(pending) = job.pending.iter_mut().find(|pending| pending.ticket == completion.ticket) {
+            pending.done = true;
         }
         Ok(())
     }
 
-    /// A value that the kernel wrote.
-    fn value(&self, offset: usize) -> Result<[u8; CHAINING_VALUE_BYTES as usize], HashError> {
-        let mut value = [0; CHAINING_VALUE_BYTES as usize];
-        self.values.read(offset, &mut value)?;
-        Ok(value)
+    /// Moves the oldest slot's values to the tree; `false` if they are not there yet. Completion and values are stamped each for
+    /// itself, so either may come first.
+    fn take_values(&mut self, job: &mut Job) -> Result<bool, HashError> {
+        let Some(front) = job.pending.front().filter(|front| front.done) else { return Ok(false) };
+        let (first, tiles) = match front.root {
+            true => (self.root_offset(front.block), 1),
+            false => (self.values_offset(front.block), front.len.div_ceil(self.span * CHUNK_BYTES)),
+        };
+        self.scratch.clear();
+        for tile in 0..tiles {
+            let Some(record) = self.values.read_stamped((first + tile * RECORD_BYTES) as usize, front.stamp)? else {
+                return Ok(false);
+            };
+            self.scratch.push(stamped::to_bytes(&record));
+        }
+        match front.root {
+            true => job.hash = self.scratch.pop().map(Into::into),
+            false => self.scratch.drain(..).for_each(|value| job.tree.push(value)),
+        }
+        if front.frees {
+            job.bytes += u64::from(front.len);
+            self.staging.take_back(&self.runtime, front.block);
+        }
+        job.pending.pop_front();
+        Ok(true)
     }
 
     fn check_patience(&self, job: &Job) -> Result<(), HashError> {

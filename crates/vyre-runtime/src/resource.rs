@@ -5,6 +5,7 @@ use std::sync::Arc;
 use vyre_mem::{RangeError, Region};
 use vyre_protocol::resource::{Handle, ResourceEntry, SHARED};
 use vyre_protocol::slot::Operand;
+use vyre_protocol::stamped::{self, Record};
 use vyre_protocol::words::SharedWords;
 use vyre_reference::{Backing, Span};
 use vyre_vk::{Buffer, MemoryUse};
@@ -114,6 +115,20 @@ impl Resource {
                 Ok(())
             }
             Memory::Device(buffer) => buffer.region().ok_or(error)?.read_bytes(offset, out),
+            Memory::Lent => Err(error),
+        }
+    }
+
+    /// Reads a [stamped](vyre_protocol::stamped) record that an operation wrote; `None` while it is not wholly there. `offset` is
+    /// a multiple of eight.
+    ///
+    /// # Errors
+    /// [`RangeError`] as for [`write`](Self::write).
+    pub fn read_stamped(&self, offset: usize, stamp: u32) -> Result<Option<Record>, RangeError> {
+        let error = self.check(offset, stamped::RECORD_BYTES as usize)?;
+        match &self.memory {
+            Memory::Host(words) => Ok(stamped::load(words, offset / 4, stamp)),
+            Memory::Device(buffer) => Ok(stamped::load(buffer.region().ok_or(error)?, offset / 4, stamp)),
             Memory::Lent => Err(error),
         }
     }

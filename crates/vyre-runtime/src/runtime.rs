@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use vyre_mem::Region;
 use vyre_protocol::geometry::{Counts, Geometry, GeometryError, Priority};
 use vyre_protocol::header::RegionKind;
-use vyre_protocol::operation::Operation;
+use vyre_protocol::operation::leaves_bulk;
 use vyre_protocol::resource::{READ, WRITE};
 use vyre_protocol::ring::{Completion, PublishError, Ring, Tally, Ticket};
 use vyre_protocol::slot::Slot;
@@ -193,8 +193,7 @@ impl Runtime {
             if outstanding == 0 {
                 self.table.sweep();
             }
-            let bulk = completion.operation != Operation::Nop.code();
-            if self.bulk == BulkVisibility::Immediate || !bulk {
+            if self.bulk == BulkVisibility::Immediate || !leaves_bulk(completion.operation) {
                 return Ok(Some(completion));
             }
             self.held.push_back((self.engine.quanta().launched, completion));

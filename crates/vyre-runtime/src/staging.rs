@@ -14,10 +14,11 @@ use std::sync::Arc;
 use vyre_io::{BackendChoice, BackendKind, Block, Pool, Reader};
 use vyre_mem::Region;
 use vyre_protocol::slot::Operand;
-use vyre_vk::MemoryUse;
+use vyre_vk::{DeviceKind, MemoryUse};
 
 use crate::engine::EngineKind;
 use crate::error::{ResourceError, StagingError};
+use crate::litmus;
 use crate::resource::Resource;
 use crate::runtime::Runtime;
 
@@ -135,7 +136,16 @@ impl Staging {
         block_size: usize,
         backend: BackendChoice,
     ) -> Result<Staging, StagingError> {
-        let align = runtime.engine().import_alignment.unwrap_or(0) as usize;
+        let align = runtime.engine().import_alignment.ok_or(ResourceError::NoImport)? as usize;
+        // Software devices read the pages themselves. A GPU may keep host memory in its caches for as long as a dispatch runs,
+        // whatever the kernel asks for, and Vulkan allows it.
+        if !matches!(runtime.engine().kind, EngineKind::Vulkan(DeviceKind::Software)) {
+            let report = litmus::sees_host_pages(runtime)?;
+            if !report.host_to_device() {
+                let (stale, tries) = (report.stale_inputs, report.tries);
+                return Err(StagingError::StalePages { stale, tries });
+            }
+        }
         let pages = Region::anonymous(bytes, align.max(ALIGN))?;
         let reader = Reader::new(Pool::new(pages.slice(0..bytes).unwrap_or(pages.clone()), block_size)?, backend)?;
         let input = Input::Shared(runtime.import(&pages)?);

@@ -9,7 +9,7 @@ use std::ffi::CStr;
 use std::fmt;
 use std::time::Duration;
 
-use ash::{ext, vk};
+use ash::{ext, khr, vk};
 use vyre_protocol::MIN_LANES;
 use vyre_protocol::launch::LAUNCH_BYTES;
 
@@ -54,6 +54,8 @@ pub struct DeviceQuirks {
     pub quantum_target: Duration,
     /// Workers run on the host's processors, so one processor is left to the host.
     pub shares_processors: bool,
+    /// Longest pause of an idle worker between two looks at the ring, in units of the kernel; 0 = it never pauses.
+    pub max_pause: u32,
 }
 
 impl fmt::Display for DeviceQuirks {
@@ -78,6 +80,8 @@ impl DeviceQuirks {
             fuel_limit: (driver == vk::DriverId::MESA_LLVMPIPE).then_some(50_000),
             quantum_target: Duration::from_millis(if software { 5 } else { 10 }),
             shares_processors: software,
+            // Some hundred microseconds, so that thousands of idle workers leave the memory to the few that are at work.
+            max_pause: if software { 0 } else { 512 },
         }
     }
 }
@@ -128,6 +132,8 @@ pub struct DeviceReport {
     pub import_alignment: Option<u64>,
     /// Whether completions are written by single 64-bit stores.
     pub stores_64_bit: bool,
+    /// Whether completions carry the time of a device clock.
+    pub device_clock: bool,
     /// Largest single allocation in bytes.
     pub max_allocation: u64,
     /// How the driver must be treated.
@@ -168,6 +174,8 @@ pub(crate) fn report(vulkan: &Vulkan, physical: vk::PhysicalDevice, index: usize
     };
     let quirks = DeviceQuirks::of(driver.driver_id, kind, subgroup.subgroup_size);
     let (mut missing, stores_64_bit) = features(instance, physical, core.api_version);
+    // One module fewer: no device is known that has the clock and not the stores.
+    let device_clock = stores_64_bit && has(khr::shader_clock::NAME) && has_device_clock(instance, physical);
     if core.limits.max_compute_work_group_invocations < quirks.lanes {
         missing.push(format!("workgroups of {} invocations", quirks.lanes));
     }
@@ -194,6 +202,7 @@ pub(crate) fn report(vulkan: &Vulkan, physical: vk::PhysicalDevice, index: usize
         memory,
         import_alignment: importable.then_some(import.min_imported_host_pointer_alignment),
         stores_64_bit,
+        device_clock,
         max_allocation: sizes.max_memory_allocation_size,
         quirks,
         queue_family,
@@ -237,6 +246,15 @@ fn features(instance: &ash::Instance, physical: vk::PhysicalDevice, api: u32) ->
     ];
     let missing = needed.into_iter().filter(|(has, _)| *has == vk::FALSE).map(|(_, name)| name.into()).collect();
     (missing, int64 == vk::TRUE && core12.shader_buffer_int64_atomics == vk::TRUE)
+}
+
+/// Whether shaders may read a clock that all workers share. The device has the extension.
+fn has_device_clock(instance: &ash::Instance, physical: vk::PhysicalDevice) -> bool {
+    let mut clock = vk::PhysicalDeviceShaderClockFeaturesKHR::default();
+    let mut features = vk::PhysicalDeviceFeatures2::default().push_next(&mut clock);
+    // SAFETY: the chain holds live structures of the right types, known to a device with the extension.
+    unsafe { instance.get_physical_device_features2(physical, &mut features) };
+    clock.shader_device_clock == vk::TRUE
 }
 
 /// A family that computes and does not draw, where there is one: the relay occupies its queue for ever.

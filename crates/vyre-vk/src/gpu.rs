@@ -9,7 +9,7 @@
 use std::mem::ManuallyDrop;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ash::{ext, vk};
+use ash::{ext, khr, vk};
 use gpu_allocator::vulkan::{Allocator, AllocatorCreateDesc};
 
 use crate::device::DeviceReport;
@@ -54,13 +54,18 @@ impl Gpu {
             .vulkan_memory_model_device_scope(true)
             .shader_buffer_int64_atomics(report.stores_64_bit);
         let features = vk::PhysicalDeviceFeatures::default().shader_int64(report.stores_64_bit);
-        let extensions = [ext::external_memory_host::NAME.as_ptr()];
-        let imports = usize::from(report.import_alignment.is_some());
-        let info = vk::DeviceCreateInfo::default()
+        let mut clock = vk::PhysicalDeviceShaderClockFeaturesKHR::default().shader_device_clock(true);
+        let imports = report.import_alignment.is_some();
+        let optional = [(imports, ext::external_memory_host::NAME), (report.device_clock, khr::shader_clock::NAME)];
+        let extensions: Vec<_> = optional.iter().filter(|(has, _)| *has).map(|(_, name)| name.as_ptr()).collect();
+        let mut info = vk::DeviceCreateInfo::default()
             .queue_create_infos(&queues)
-            .enabled_extension_names(&extensions[..imports])
+            .enabled_extension_names(&extensions)
             .enabled_features(&features)
             .push_next(&mut core12);
+        if report.device_clock {
+            info = info.push_next(&mut clock);
+        }
         // SAFETY: all pointers in `info` live until the call returns; the report says that the features are there.
         let raw = unsafe { instance.raw.create_device(report.physical, &info, None) }.named("vkCreateDevice")?;
         // SAFETY: the family was created with one queue.
@@ -81,7 +86,7 @@ impl Gpu {
                 return Err(MemoryError::Allocator { bytes: 0, reason: error.to_string() }.into());
             }
         };
-        let host_import = (imports == 1).then(|| ext::external_memory_host::Device::new(&instance.raw, &raw));
+        let host_import = imports.then(|| ext::external_memory_host::Device::new(&instance.raw, &raw));
         Ok(Arc::new(Gpu {
             raw,
             report,

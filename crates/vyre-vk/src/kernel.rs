@@ -18,6 +18,7 @@ use crate::gpu::Gpu;
 
 const SPIRV: &[u8] = include_bytes!("../spirv/resident.spv");
 const SPIRV_INT64: &[u8] = include_bytes!("../spirv/resident_int64.spv");
+const SPIRV_INT64_CLOCK: &[u8] = include_bytes!("../spirv/resident_int64_clock.spv");
 
 /// The compiled kernel.
 pub(crate) struct Kernel {
@@ -39,7 +40,11 @@ impl Drop for Kernel {
 impl Kernel {
     /// Compiles the kernel with the operations of `operations`, a mask of operation codes.
     pub(crate) fn new(gpu: &Arc<Gpu>, operations: u32) -> Result<Kernel, VulkanError> {
-        let spirv = if gpu.report.stores_64_bit { SPIRV_INT64 } else { SPIRV };
+        let spirv = match (gpu.report.stores_64_bit, gpu.report.device_clock) {
+            (true, true) => SPIRV_INT64_CLOCK,
+            (true, false) => SPIRV_INT64,
+            (false, _) => SPIRV,
+        };
         let words: Vec<u32> = spirv.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
         let module = vk::ShaderModuleCreateInfo::default().code(&words);
         // SAFETY: `words` is a valid SPIR-V module and lives until the call returns.
@@ -60,9 +65,9 @@ impl Kernel {
         cache: vk::PipelineCache,
         operations: u32,
     ) -> Result<Kernel, VulkanError> {
-        let constants = [gpu.report.quirks.lanes, operations];
+        let constants = [gpu.report.quirks.lanes, operations, gpu.report.quirks.max_pause];
         let entry = |id: u32| vk::SpecializationMapEntry::default().constant_id(id).offset(id * 4).size(4);
-        let entries = [entry(0), entry(1)];
+        let entries = [entry(0), entry(1), entry(2)];
         let specialization = vk::SpecializationInfo::default().map_entries(&entries).data(constants.as_bytes());
         let push = [vk::PushConstantRange::default().stage_flags(vk::ShaderStageFlags::COMPUTE).size(LAUNCH_BYTES)];
         let layout = vk::PipelineLayoutCreateInfo::default().push_constant_ranges(&push);

@@ -68,6 +68,8 @@ pub struct ResidentInfo {
     pub memory: MemoryPlan,
     /// Whether completions are written by single 64-bit stores.
     pub stores_64_bit: bool,
+    /// Whether completions carry the time of a device clock.
+    pub device_clock: bool,
     /// Largest single allocation in bytes.
     pub max_allocation: u64,
     /// Alignment of importable host pages in bytes; `None` if there is no import.
@@ -182,6 +184,7 @@ impl Resident {
             lanes: report.quirks.lanes,
             memory: report.memory,
             stores_64_bit: report.stores_64_bit,
+            device_clock: report.device_clock,
             max_allocation: report.max_allocation,
             import_alignment: report.import_alignment,
         };

@@ -6,7 +6,7 @@ use vyre_protocol::control::DOORBELLS;
 use vyre_protocol::fault::LaunchFault;
 use vyre_protocol::geometry::{Counts, Geometry, Priority};
 use vyre_protocol::header::RegionKind;
-use vyre_protocol::local::{COMPLETION_TAIL, FRONT, SLOT_STATE_WORDS, SLOT_STATES};
+use vyre_protocol::local::{COMPLETION_TAIL, HOT, SLOT_STATE_WORDS, SLOT_STATES};
 use vyre_protocol::operation::Operation;
 use vyre_protocol::slot::Slot;
 use vyre_protocol::stamped;
@@ -64,7 +64,7 @@ fn tickets_and_completions_go_on_across_the_wrap_of_32_bits() {
         local.store(state, (generation & 0xffff) << 16);
     }
     let place = Priority::Normal.index();
-    local.store(FRONT as usize + place, partition.wire(first));
+    local.store(HOT as usize + place, partition.wire(first));
     local.store(COMPLETION_TAIL as usize, tail);
     control.store(DOORBELLS as usize + place, partition.wire(first));
     engine.start().unwrap();

@@ -11,7 +11,10 @@ use vyre_runtime::protocol::operation::{MAX_TILE_BYTES, MAX_TILE_CHUNKS, Operati
 use vyre_runtime::protocol::ring::{Completion, PublishError};
 use vyre_runtime::protocol::slot::{Operand, Slot};
 use vyre_runtime::vk::MemoryUse;
-use vyre_runtime::{EngineKind, FileHasher, HashError, HashOptions, Options, Runtime, TierChoice, WaitError, litmus};
+use vyre_runtime::{
+    BulkVisibility, EngineKind, FileHasher, HashError, HashOptions, Options, Runtime, StagingTier, TierChoice,
+    WaitError, litmus,
+};
 
 use crate::Open;
 
@@ -65,10 +68,16 @@ pub(crate) fn operations_match_a_model_with_any_number_of_workers(open: Open) {
         assert!(found == model, "{workers} workers");
         for size in [0, 1, 64, 1024, 1025, 65_536] {
             let slot = Slot { input: input.at(4), output: output.at(0), ..Slot::new(Operation::Blake3) };
-            let slot = slot.with_args(&[0, 0, 1]).unwrap().tiled(size, MAX_TILE_CHUNKS, 1024);
+            let slot = slot.with_args(&[0, 0, 1, size + 1]).unwrap().tiled(size, MAX_TILE_CHUNKS, 1024);
             assert_eq!(run(&mut runtime, &slot).status, Status::Done);
-            let mut hash = [0; 32];
-            output.read(0, &mut hash).unwrap();
+            let start = Instant::now();
+            let record = loop {
+                match output.read_stamped(0, size + 1).unwrap() {
+                    Some(record) => break record,
+                    None => assert!(start.elapsed() < Duration::from_secs(10), "the value never came"),
+                }
+            };
+            let hash = vyre_protocol::stamped::to_bytes(&record);
             assert_eq!(blake3::Hash::from(hash), blake3::hash(&data[4..4 + size as usize]), "{size} bytes");
         }
         end(runtime);
@@ -206,10 +215,14 @@ pub(crate) fn resources_come_and_go_while_the_kernel_runs(open: Open) {
 
 pub(crate) fn the_litmus_test_finds_nothing(open: Open) {
     let mut runtime = open(&options(320, None));
-    let report = litmus::run(&mut runtime, 20_000).unwrap();
-    assert_eq!(report.tries, 20_000);
-    assert!(report.device_to_host() || runtime.engine().kind != EngineKind::Reference, "{report:?}");
-    assert!(report.host_to_device(), "{report:?}");
+    let reports = litmus::run(&mut runtime, 6400).unwrap();
+    assert!(reports[0].tries == 6400 && reports[1].tries == 100, "{reports:?}");
+    for report in reports {
+        // A GPU may keep imported pages in its caches: then staging passes them over.
+        assert!(report.host_to_device() || report.probe.input == litmus::Input::Imported, "{report:?}");
+        // And it may be late with bulk results: that is what safe mode is for.
+        assert!(report.late_outputs == 0 || runtime.bulk_visibility() == BulkVisibility::AtQuantumEnd, "{report:?}");
+    }
     end(runtime);
 }
 
@@ -298,11 +311,12 @@ pub(crate) fn staging_tiers_count_what_they_copy(open: Open) {
         for backend in [BackendChoice::IoUring, BackendChoice::Threads] {
             let options = HashOptions { block_size: 64 << 10, depth: 4, tier, backend, ..HashOptions::default() };
             let mut hasher = hasher(open, options);
-            let lent = hasher.runtime().engine().kind == EngineKind::Reference;
             assert_eq!(hash(&mut hasher, file.path()).unwrap(), blake3::hash(&data));
             let counters = hasher.staging().reader.counters();
             assert_eq!(counters.bytes_read, data.len() as u64);
-            let copied = tier == TierChoice::Copied && !lent;
+            let copied = hasher.staging().tier() == StagingTier::Copied;
+            let reference = hasher.runtime().engine().kind == EngineKind::Reference;
+            assert!(copied || tier == TierChoice::Auto || reference);
             assert_eq!(counters.bounce_bytes, if copied { data.len() as u64 } else { 0 });
             end_hasher(hasher);
         }

@@ -11,6 +11,7 @@ use vyre_protocol::operation::{MAX_TILE_BYTES, MAX_TILE_CHUNKS, Operation};
 use vyre_protocol::resource::{Handle, READ, ResourceEntry, SHARED, WRITE};
 use vyre_protocol::ring::{Completion, Ring};
 use vyre_protocol::slot::{Operand, Slot};
+use vyre_protocol::stamped;
 use vyre_protocol::status::Counters;
 use vyre_protocol::words::SharedWords;
 use vyre_vk::{Buffer, DeviceKind, ImportError, KernelConfig, MemoryUse, Resident, SubmitFence, Vulkan};
@@ -89,6 +90,17 @@ impl Bench {
         panic!("no completion within 60 s: {:?} {:?}", self.ring.tally(), self.resident.quanta());
     }
 
+    /// Waits until Vulkan guarantees that host and device see what the other wrote to memory so far. Software devices see it there
+    /// and then.
+    fn await_quanta(&self) {
+        let launched = self.resident.quanta().launched;
+        let start = Instant::now();
+        while self.resident.info().kind != DeviceKind::Software && self.resident.quanta().finished < launched {
+            assert!(start.elapsed() < Duration::from_secs(10), "no quantum ends: {:?}", self.resident.quanta());
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+
     fn run(&mut self, slot: &Slot) -> Completion {
         self.publish(slot);
         self.next()
@@ -121,8 +133,21 @@ fn noise(len: usize) -> Vec<u8> {
     std::iter::repeat_with(next).flatten().take(len).collect()
 }
 
+const STAMP: u32 = 77;
+
+/// A value that a BLAKE3 tile wrote; waits until its stamps are there.
+fn stamped_value(target: &Buffer, tile: usize) -> [u8; 32] {
+    let start = Instant::now();
+    loop {
+        if let Some(record) = stamped::load(target.region().unwrap(), tile * 16, STAMP) {
+            return stamped::to_bytes(&record);
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "the value of tile {tile} never came");
+    }
+}
+
 fn blake3_slot(input: Operand, output: Operand, length: u32, chunk: u64, root: bool) -> Slot {
-    let args = [chunk as u32, (chunk >> 32) as u32, u32::from(root)];
+    let args = [chunk as u32, (chunk >> 32) as u32, u32::from(root), STAMP];
     let slot = Slot { input, output, ..Slot::new(Operation::Blake3) };
     slot.tiled(length, MAX_TILE_CHUNKS, 1024).with_args(&args).unwrap()
 }
@@ -191,8 +216,28 @@ fn device_fill_and_copy_match_a_model() {
             word.copy_from_slice(&0xdead_beef_u32.to_le_bytes());
         }
         let mut found = vec![0; len as usize];
+        bench.await_quanta();
         target.region().unwrap().read_bytes(0, &mut found).unwrap();
         assert!(found == model, "COPY {from} -> {to}, {bytes} bytes in tiles of {span}");
+    }
+}
+
+#[test]
+#[ignore = "needs a Vulkan device; run by cargo xtask test"]
+fn device_completions_carry_the_clock_where_there_is_one() {
+    let mut bench = Bench::new(16, Some(1)).launch();
+    let has_clock = bench.resident.info().device_clock;
+    let mut before = None;
+    for _ in 0..1000 {
+        let [start, end] = bench.run(&Slot::new(Operation::Nop)).clock;
+        if has_clock {
+            // Low words of a clock, so they wrap; one worker's slots follow each other.
+            let after = |earlier: u32, later: u32| later.wrapping_sub(earlier) < 1 << 31;
+            assert!(after(start, end) && before.is_none_or(|before| after(before, start)), "{before:?} {start} {end}");
+            before = Some(end);
+        } else {
+            assert_eq!((start, end), (0, 0));
+        }
     }
 }
 
@@ -201,7 +246,7 @@ fn device_fill_and_copy_match_a_model() {
 fn device_blake3_of_small_inputs_is_the_hash() {
     let mut bench = Bench::new(64, None);
     let (source, input) = bench.buffer(65_536 + 64, MemoryUse::HostToDevice);
-    let (target, output) = bench.buffer(32, MemoryUse::DeviceToHost);
+    let (target, output) = bench.buffer(64, MemoryUse::DeviceToHost);
     let mut bench = bench.launch();
     let data = noise(65_536);
     source.region().unwrap().publish_fence();
@@ -210,9 +255,10 @@ fn device_blake3_of_small_inputs_is_the_hash() {
         source.region().unwrap().write_bytes(offset as usize, &data[..size as usize]).unwrap();
         source.region().unwrap().publish_fence();
         let slot = blake3_slot(Operand { offset, ..input }, output, size, 0, true);
+        // The same stamp serves again and again here, so the place is cleared first.
+        target.region().unwrap().write_bytes(0, &[0; 64]).unwrap();
         assert_eq!(bench.run(&slot).status, Status::Done);
-        let mut found = [0; 32];
-        target.region().unwrap().read_bytes(0, &mut found).unwrap();
+        let found = stamped_value(&target, 0);
         assert_eq!(blake3::Hash::from(found), blake3::hash(&data[..size as usize]), "{size} bytes at {offset}");
     }
 }
@@ -223,7 +269,7 @@ fn device_blake3_of_a_block_gives_the_chaining_value_of_each_tile() {
     use blake3::hazmat::HasherExt;
     let mut bench = Bench::new(64, None);
     let (source, input) = bench.buffer(1 << 20, MemoryUse::HostToDevice);
-    let (target, output) = bench.buffer(32 * 16, MemoryUse::DeviceToHost);
+    let (target, output) = bench.buffer(64 * 16, MemoryUse::DeviceToHost);
     let mut bench = bench.launch();
     let data = noise((1 << 20) - 1500);
     source.region().unwrap().write_bytes(0, &data).unwrap();
@@ -234,9 +280,7 @@ fn device_blake3_of_a_block_gives_the_chaining_value_of_each_tile() {
     for (tile, bytes) in data.chunks(65_536).enumerate() {
         let mut hasher = blake3::Hasher::new();
         hasher.set_input_offset((chunk + 64 * tile as u64) * 1024).update(bytes);
-        let mut found = [0; 32];
-        target.region().unwrap().read_bytes(32 * tile, &mut found).unwrap();
-        assert_eq!(found, hasher.finalize_non_root(), "tile {tile}");
+        assert_eq!(stamped_value(&target, tile), hasher.finalize_non_root(), "tile {tile}");
     }
 }
 
@@ -270,14 +314,16 @@ fn device_bad_slots_fault_with_the_offending_word_and_touch_nothing() {
         (Slot { tile_span: MAX_TILE_BYTES + 4, ..fill }, Fault::BadArgument, MAX_TILE_BYTES + 4),
         (Slot { length: 68, ..fill }, Fault::BadArgument, 1),
         (Slot { tile_span: 3, ..blake3 }, Fault::BadArgument, 3),
-        (Slot { output: at(output, 36), ..blake3 }, Fault::OutOfRange, 36),
+        (Slot { output: at(output, 40), ..blake3 }, Fault::OutOfRange, 40),
+        (Slot { output: at(output, 36), ..blake3 }, Fault::Misaligned, 36),
         (
             Slot { length: 0xffff_ffff, tiles: 0xffff, ..blake3_slot(input, output, 64, 0, false) },
             Fault::BadArgument,
             0xffff,
         ),
-        (blake3.with_args(&[1, 0, 0]).unwrap(), Fault::BadArgument, 1),
-        (blake3.with_args(&[0, 0, 2]).unwrap(), Fault::BadArgument, 2),
+        (blake3.with_args(&[1, 0, 0, STAMP]).unwrap(), Fault::BadArgument, 1),
+        (blake3.with_args(&[0, 0, 2, STAMP]).unwrap(), Fault::BadArgument, 2),
+        (blake3.with_args(&[0, 0, 0, 0]).unwrap(), Fault::BadArgument, 0),
     ];
     for (slot, fault, word) in cases {
         let completion = bench.run(&slot);
@@ -288,6 +334,7 @@ fn device_bad_slots_fault_with_the_offending_word_and_touch_nothing() {
         );
     }
     let mut bytes = [0; 64];
+    bench.await_quanta();
     target.region().unwrap().read_bytes(0, &mut bytes).unwrap();
     assert_eq!(bytes, [0; 64]);
     assert_eq!(bench.run(&fill).status, Status::Done, "good slots run after bad ones");
@@ -363,8 +410,11 @@ fn device_reads_imported_host_pages_or_says_that_it_cannot() {
         let start = round * 1000;
         pages.write_bytes(0, &data[start..]).unwrap();
         pages.publish_fence();
+        // A GPU may keep host pages in its caches for as long as a quantum runs.
+        bench.await_quanta();
         let slot = Slot { input, output, ..Slot::new(Operation::Copy) };
         assert_eq!(bench.run(&slot.tiled(1 << 20, MAX_TILE_BYTES, 1)).status, Status::Done);
+        bench.await_quanta();
         let mut found = vec![0; data.len() - start];
         target.region().unwrap().read_bytes(0, &mut found).unwrap();
         assert!(found == data[start..], "round {round}");

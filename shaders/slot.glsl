@@ -1,0 +1,44 @@
+// A slot as its lanes read it: its words, what its handles and its tenant stand for, and its state among the workers.
+
+// Counts of the launch, read once a quantum.
+shared uint s_tenants;
+shared uint s_resources;
+shared uint s_completion_records;
+
+shared uint s_slot[SLOT_WORDS];
+shared uint s_tiles;
+
+// Rows of 8 words: the slot's tenant, the entry of its input, the entry of its output.
+const uint ROW = 8u;
+const uint ROW_TENANT = 0u;
+const uint ROW_INPUT = 8u;
+const uint ROW_OUTPUT = 16u;
+shared uint s_context[3u * ROW];
+
+// A kernel that has only NOP reads no entries.
+const bool HAS_OPERANDS = (OPERATIONS & ~(1u << OP_NOP)) != 0u;
+const uint CONTEXT_WORDS = HAS_OPERANDS ? 3u * ROW : ROW;
+
+uint slot_word(uint index, uint word) { return HEADER_WORDS + index * SLOT_WORDS + word; }
+uint state_word(uint index, uint word) { return LOCAL_SLOT_STATES + index * SLOT_STATE_WORDS + word; }
+
+// Reads a slot and its tiles word, all lanes together. The doorbell behind the look covers the slot, so it is there in whole.
+void load_slot(uint index) {
+    for (uint i = LANE; i < SLOT_WORDS; i += LANES) { s_slot[i] = load(REGION_RING, slot_word(index, i)); }
+    if (LANE == 0u) { s_tiles = local_load(state_word(index, STATE_TILES)); }
+}
+
+// Word `i` of the loaded slot's context; 0, which is valid nowhere, for what does not exist.
+uint context_word(uint i) {
+    bool tenant = i < ROW_INPUT;
+    uint named = s_slot[tenant ? SLOT_TENANT : i < ROW_OUTPUT ? SLOT_INPUT : SLOT_OUTPUT];
+    uint index = tenant ? named : named & ((1u << HANDLE_INDEX_BITS) - 1u);
+    uint base = tenant ? CONTROL_TENANTS + index * TENANT_WORDS : HEADER_WORDS + index * ENTRY_WORDS;
+    if (index >= (tenant ? s_tenants : s_resources)) { return 0u; }
+    return load(tenant ? REGION_CONTROL : REGION_RESOURCES, base + i % ROW);
+}
+
+// Reads all that the checks need in one go, all lanes together: what the host wrote before it published the slot.
+void load_context() {
+    for (uint i = LANE; i < CONTEXT_WORDS; i += LANES) { s_context[i] = context_word(i); }
+}
