@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use vyre_protocol::control::{COMMAND, Command, DOORBELLS, initialise};
 use vyre_protocol::geometry::{Direction, Geometry, PARTITIONS};
@@ -19,7 +19,7 @@ use crate::span::Span;
 use crate::sync::{Ordering, fence};
 use crate::worker::Worker;
 
-/// Turns of a quantum. About a millisecond without work, after which a worker looks whether it may sleep.
+/// Fuel of a quantum: some milliseconds of work.
 const QUANTUM_FUEL: u32 = 20_000 * TURN_FUEL + MAX_TILE_FUEL;
 
 /// All regions, over three blocks.
@@ -271,7 +271,7 @@ fn work(shared: &Shared, id: u32, workers: u32) {
     }
 }
 
-/// Yields for a while, then sleeps, until there is something to do.
+/// Sleeps until there is something to do.
 fn doze(shared: &Shared) {
     let rung = || {
         let control = shared.regions.get(RegionKind::Control);
@@ -279,13 +279,6 @@ fn doze(shared: &Shared) {
         (0..PARTITIONS).any(|p| control.load(DOORBELLS as usize + p) != local.load(HOT as usize + p))
             || shared.stop.load(Ordering::Relaxed)
     };
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_micros(200) {
-        if rung() {
-            return;
-        }
-        std::thread::yield_now();
-    }
     // The timeout only bounds how late a client notices that forgot to wake us.
     shared.published.sleep(Duration::from_secs(1), rung);
 }

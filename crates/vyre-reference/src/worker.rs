@@ -43,8 +43,16 @@ pub(crate) struct Worker<'a> {
     busy: u32,
     turns: u32,
     idle_turns: u32,
+    /// Idle turns since the last tile.
+    idle_streak: u32,
     tiles: u32,
 }
+
+/// Idle turns in a row that spin; those behind them yield.
+const SPINS: u32 = 64;
+
+/// Idle turns in a row that end a quantum, so that a thread with nothing to do sleeps soon.
+const IDLE_TURNS: u32 = 192;
 
 /// A busy worker looks at the host at least this often, for more urgent work and for LEAVE.
 const BUSY_TURNS_PER_POLL: u32 = 16;
@@ -81,6 +89,7 @@ impl<'a> Worker<'a> {
             busy: 0,
             turns: 0,
             idle_turns: 0,
+            idle_streak: 0,
             tiles: 0,
         }
     }
@@ -148,7 +157,8 @@ impl<'a> Worker<'a> {
         if self.leased {
             self.return_lease();
         }
-        if self.fuel < MAX_TILE_FUEL || self.polled[(COMMAND - DOORBELLS) as usize] == Command::Leave.code() {
+        let idle = self.idle_streak >= IDLE_TURNS;
+        if idle || self.fuel < MAX_TILE_FUEL || self.polled[(COMMAND - DOORBELLS) as usize] == Command::Leave.code() {
             return false;
         }
         self.fuel -= TURN_FUEL;
@@ -162,11 +172,14 @@ impl<'a> Worker<'a> {
             Some(claim) => {
                 let (slot, refusal) = self.execute(claim);
                 self.tiles += 1;
+                self.idle_streak = 0;
                 self.finish_tile(claim, &slot, refusal);
             }
             None => {
                 self.idle_turns += 1;
-                std::hint::spin_loop();
+                self.idle_streak += 1;
+                // The host that would publish more may need this very processor.
+                if self.idle_streak < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
             }
         }
         self.look(self.leased);

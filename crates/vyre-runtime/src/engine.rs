@@ -1,6 +1,8 @@
 //! The two engines behind one face.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use vyre_mem::Region;
@@ -216,6 +218,13 @@ impl Engine {
                 let quanta = resident.quanta();
                 Quanta { launched: quanta.launched, finished: quanta.finished, parks: quanta.parks }
             }
+        }
+    }
+
+    pub(crate) fn loss_switch(&self) -> Option<Arc<AtomicBool>> {
+        match self {
+            Engine::Reference(_) => None,
+            Engine::Vulkan { resident, .. } => resident.loss_switch(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use vyre_protocol::fault::Fault;
-use vyre_protocol::ring::{PublishError, ReapError, Ticket};
+use vyre_protocol::ring::{Completion, PublishError, ReapError, Ticket};
 use vyre_vk::DeviceLost;
 
 /// No engine can be opened.
@@ -95,6 +95,17 @@ pub struct AbortReport {
     pub lost: Option<DeviceLost>,
 }
 
+/// What a lost device left behind. The tickets are those of the old ring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LossReport {
+    /// Why the device was lost; `None` if it was there after all.
+    pub lost: Option<DeviceLost>,
+    /// Slots that had completed, done or faulted, and were not yet taken.
+    pub completed: Vec<Completion>,
+    /// Slots that may have run, in part or in whole, or not at all.
+    pub unknown: Vec<Ticket>,
+}
+
 /// A staging path cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum StagingError {
@@ -146,6 +157,12 @@ pub enum HashError {
     /// A completion did not come.
     #[error(transparent)]
     Wait(#[from] WaitError),
+    /// The device was lost and does not open again.
+    #[error("the device was lost and does not open again: {0}")]
+    Rebuild(#[from] OpenError),
+    /// Staging on the device that was opened again is not possible.
+    #[error("the device was lost and opened again: {0}")]
+    Restage(#[from] StagingError),
     /// The kernel refused a slot.
     #[error("the kernel refused a block: {fault:?} ({word:#x}); this is a defect of vyre, please report it")]
     Fault {

@@ -111,14 +111,29 @@ impl FileHasher {
     /// # Errors
     /// [`StagingError`] says why that is not possible.
     pub fn new(mut runtime: Runtime, options: HashOptions) -> Result<FileHasher, StagingError> {
-        let HashOptions { block_size, depth, tier, backend, .. } = options;
-        let staging = Staging::new(&mut runtime, block_size, depth, tier, backend)?;
-        let span = MAX_TILE_CHUNKS.min(block_size as u32 / CHUNK_BYTES);
+        let span = MAX_TILE_CHUNKS.min(options.block_size as u32 / CHUNK_BYTES);
+        let (staging, values) = Self::stage(&mut runtime, &options, span)?;
+        Ok(FileHasher { runtime, staging, values, options, span, stamp: 0, scratch: Vec::new() })
+    }
+
+    fn stage(runtime: &mut Runtime, options: &HashOptions, span: u32) -> Result<(Staging, Resource), StagingError> {
+        let HashOptions { block_size, depth, tier, backend, .. } = *options;
+        let staging = Staging::new(runtime, block_size, depth, tier, backend)?;
         let tiles = block_size as u64 / u64::from(span * CHUNK_BYTES);
         // One place more than tiles: for the hash of a block that may turn out to be the whole stream.
         let bytes = (tiles + 1) * u64::from(RECORD_BYTES) * u64::from(staging.blocks());
         let values = runtime.allocate(bytes, MemoryUse::DeviceToHost)?;
-        Ok(FileHasher { runtime, staging, values, options, span, stamp: 0, scratch: Vec::new() })
+        Ok((staging, values))
+    }
+
+    /// Opens a lost device again, with new blocks on it.
+    fn rebuild(&mut self) -> Result<(), HashError> {
+        let report = self.runtime.rebuild()?;
+        if let Some(lost) = report.lost {
+            tracing::warn!("{lost}; it was opened again, and the file is read once more");
+        }
+        (self.staging, self.values) = Self::stage(&mut self.runtime, &self.options, self.span)?;
+        Ok(())
     }
 
     /// The runtime.
@@ -139,7 +154,8 @@ impl FileHasher {
     }
 
     /// Hashes a source. `progress` is told the bytes hashed so far and the size, where there is one; raising `interrupted` ends
-    /// the call soon. After an error the next source is hashed as if nothing had happened.
+    /// the call soon. If the device is lost, it is opened again and a file is hashed once more; what was read of a stream is
+    /// gone. After an error the next source is hashed as if nothing had happened.
     ///
     /// # Errors
     /// [`HashError`] says what went wrong.
@@ -148,6 +164,23 @@ impl FileHasher {
         source: &Source,
         interrupted: &AtomicBool,
         mut progress: impl FnMut(u64, Option<u64>),
+    ) -> Result<FileHash, HashError> {
+        let first = self.hash_once(source, interrupted, &mut progress);
+        if !matches!(first, Err(HashError::Wait(WaitError::Lost(_)))) {
+            return first;
+        }
+        self.rebuild()?;
+        match source {
+            Source::Path(_) => self.hash_once(source, interrupted, &mut progress),
+            _ => first,
+        }
+    }
+
+    fn hash_once(
+        &mut self,
+        source: &Source,
+        interrupted: &AtomicBool,
+        progress: &mut dyn FnMut(u64, Option<u64>),
     ) -> Result<FileHash, HashError> {
         let info = self.staging.reader.open(source, self.options.io)?;
         let mut job = Job {

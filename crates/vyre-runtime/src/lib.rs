@@ -18,7 +18,7 @@ mod tree;
 
 pub use device::{DeviceChoice, validation_from_environment};
 pub use engine::{BulkVisibility, EngineInfo, EngineKind, Quanta};
-pub use error::{AbortReport, HashError, OpenError, ResourceError, StagingError, WaitError};
+pub use error::{AbortReport, HashError, LossReport, OpenError, ResourceError, StagingError, WaitError};
 pub use hash::{FileHash, FileHasher, HashOptions};
 pub use resource::Resource;
 pub use runtime::{Options, Runtime};

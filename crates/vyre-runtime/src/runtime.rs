@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use vyre_mem::Region;
@@ -16,7 +18,7 @@ use vyre_vk::{DeviceKind, MemoryUse};
 
 use crate::device::{DeviceChoice, choose};
 use crate::engine::{BulkVisibility, Engine, EngineInfo, EngineKind, Quanta, Words};
-use crate::error::{AbortReport, OpenError, ResourceError, WaitError};
+use crate::error::{AbortReport, LossReport, OpenError, ResourceError, WaitError};
 use crate::resource::{self, Memory, Resource, Table};
 
 /// How to open a runtime.
@@ -66,6 +68,8 @@ pub struct Runtime {
     passed: VecDeque<Completion>,
     /// New resources are resident once this many quanta have finished.
     settled_at: u64,
+    /// To open the engine again.
+    options: Options,
 }
 
 /// How long a wait spins before it yields, and yields before it naps.
@@ -87,7 +91,7 @@ impl Runtime {
         };
         let table = Table::new(options.geometry.counts().resources);
         let (held, passed) = (VecDeque::new(), VecDeque::new());
-        Ok(Runtime { ring, engine, info, bulk, table, held, passed, settled_at: 0 })
+        Ok(Runtime { ring, engine, info, bulk, table, held, passed, settled_at: 0, options: options.clone() })
     }
 
     /// The engine.
@@ -233,9 +237,14 @@ impl Runtime {
 
     /// Passes time while nothing is there: spins first, then yields, then naps. `waited` is how long that goes on already.
     pub fn pause(&self, waited: Duration, at_most: Duration) {
-        if waited < SPIN {
+        // Host threads need the processor that a waiting client would burn.
+        let (spin, yielding) = match self.info.kind {
+            EngineKind::Reference => (SPIN / 16, SPIN / 16),
+            EngineKind::Vulkan(_) => (SPIN, YIELD),
+        };
+        if waited < spin {
             std::hint::spin_loop();
-        } else if waited < YIELD {
+        } else if waited < yielding {
             std::thread::yield_now();
         } else {
             self.engine.nap(at_most.min(Duration::from_millis(1)), || self.ring.has_completion());
@@ -306,6 +315,32 @@ impl Runtime {
         self.passed.clear();
         self.settled_at = 0;
         Ok(())
+    }
+
+    /// Opens the engine again after [`WaitError::Lost`], and says what became of each outstanding slot. The ring is new and empty,
+    /// all resources are dead: their handles fault, their contents are gone. Nothing is run again by itself, since only the caller
+    /// can make the resources again and knows what may run twice.
+    ///
+    /// # Errors
+    /// [`OpenError`] if the device does not open again; then the runtime stays closed.
+    pub fn rebuild(&mut self) -> Result<LossReport, OpenError> {
+        // What waited for a quantum's end was completed by a device that can no longer guarantee its results.
+        let mut unknown: Vec<_> = self.held.drain(..).map(|(_, completion)| completion.ticket).collect();
+        let AbortReport { cancelled, lost } = self.abort();
+        unknown.extend(cancelled);
+        let completed = self.passed.drain(..).collect();
+        let choice = self.info.index.map_or(DeviceChoice::Reference, DeviceChoice::Index);
+        let bulk = self.bulk;
+        *self = Runtime::open(&choice, &self.options)?;
+        self.bulk = bulk;
+        Ok(LossReport { lost, completed, unknown })
+    }
+
+    /// A switch that makes a device report its loss, for tests; `None` on the reference engine.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn loss_switch(&self) -> Option<Arc<AtomicBool>> {
+        self.engine.loss_switch()
     }
 
     /// Allocates memory and registers it for reading and writing. The host can reach it unless it is [`MemoryUse::Local`].

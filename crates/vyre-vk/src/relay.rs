@@ -48,6 +48,8 @@ struct Shared {
     wakes: AtomicU64,
     parked: AtomicBool,
     stop: AtomicBool,
+    /// Raised by tests: the relay behaves as if the next call had lost the device.
+    lose: Arc<AtomicBool>,
     lost: Mutex<Option<DeviceLost>>,
     sleep: Mutex<()>,
     wake: Condvar,
@@ -101,6 +103,10 @@ impl Relay {
         let count = |counter: &AtomicU64| counter.load(Ordering::Acquire);
         let finished = count(&self.shared.finished);
         Quanta { finished, launched: count(&self.shared.launched), parks: count(&self.shared.parks) }
+    }
+
+    pub(crate) fn loss_switch(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.shared.lose)
     }
 
     pub(crate) fn health(&self) -> Result<(), DeviceLost> {
@@ -165,6 +171,9 @@ impl Runner {
             let stop = self.shared.stop.load(Ordering::Acquire);
             if stop {
                 return self.land();
+            }
+            if self.shared.lose.load(Ordering::Relaxed) {
+                return Err(VulkanError { call: "a test", result: ash::vk::Result::ERROR_DEVICE_LOST });
             }
             while (self.flight.len() as u64) < IN_FLIGHT {
                 self.launch()?;

@@ -1,6 +1,7 @@
 //! A device with the kernel's regions and the relay on it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use vyre_mem::Region;
@@ -251,6 +252,13 @@ impl Resident {
     #[must_use]
     pub fn quanta(&self) -> Quanta {
         self.relay.as_ref().map_or_else(Quanta::default, Relay::quanta)
+    }
+
+    /// A switch that makes the relay report a lost device, so that tests can lose one that cannot be lost; `None` before a launch.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn loss_switch(&self) -> Option<Arc<AtomicBool>> {
+        self.relay.as_ref().map(Relay::loss_switch)
     }
 
     /// Whether the device is still there.

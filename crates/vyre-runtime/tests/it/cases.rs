@@ -1,6 +1,6 @@
 //! The cases; each opens what it needs.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use vyre_runtime::io::{BackendChoice, IoMode, Source};
@@ -9,7 +9,7 @@ use vyre_runtime::protocol::fault::Fault;
 use vyre_runtime::protocol::geometry::{Counts, Priority};
 use vyre_runtime::protocol::operation::{MAX_TILE_BYTES, MAX_TILE_CHUNKS, Operation};
 use vyre_runtime::protocol::ring::{Completion, PublishError};
-use vyre_runtime::protocol::slot::{Operand, Slot};
+use vyre_runtime::protocol::slot::{MAX_TILES, Operand, Slot};
 use vyre_runtime::vk::MemoryUse;
 use vyre_runtime::{
     BulkVisibility, EngineKind, FileHasher, HashError, HashOptions, Options, Runtime, StagingTier, TierChoice,
@@ -285,6 +285,53 @@ pub(crate) fn a_bad_file_does_not_disturb_the_next(open: Open) {
         assert_eq!(hash(&mut hasher, &good).unwrap(), blake3::hash(&data));
     }
     end_hasher(hasher);
+}
+
+pub(crate) fn a_lost_device_is_opened_again_and_the_file_hashed_once_more(open: Open) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let data = noise(20 << 20, 9);
+    std::fs::write(file.path(), &data).unwrap();
+    let options = HashOptions { block_size: 64 << 10, depth: 2, ..HashOptions::default() };
+    let mut hasher = hasher(open, options);
+    let Some(switch) = hasher.runtime().loss_switch() else { return end_hasher(hasher) };
+    let source = Source::Path(file.path().into());
+    let mut most = 0;
+    let mut steps_back = 0;
+    let found = hasher.hash(&source, &AtomicBool::new(false), |bytes, _| {
+        steps_back += u32::from(bytes < most);
+        most = bytes;
+        switch.store(bytes > 1 << 20, Ordering::Relaxed);
+    });
+    assert_eq!(found.unwrap().hash, blake3::hash(&data));
+    assert_eq!(steps_back, 1, "the file was begun again once");
+    assert_eq!(hash(&mut hasher, file.path()).unwrap(), blake3::hash(&data));
+    end_hasher(hasher);
+}
+
+pub(crate) fn a_rebuild_reports_every_ticket(open: Open) {
+    let mut runtime = open(&options(64, None));
+    let Some(switch) = runtime.loss_switch() else { return end(runtime) };
+    let done = runtime.publish(Priority::Normal, &NOP).unwrap();
+    runtime.drain(LONG).unwrap();
+    switch.store(true, Ordering::Relaxed);
+    let start = Instant::now();
+    let long = Slot { tiles: MAX_TILES, ..NOP };
+    let lost = loop {
+        if runtime.free(Priority::Normal) > 0 {
+            runtime.publish(Priority::Normal, &long).unwrap();
+        }
+        match runtime.drain(Duration::from_millis(1)) {
+            Err(WaitError::Lost(lost)) => break lost,
+            _ => assert!(start.elapsed() < LONG, "the loss was never reported"),
+        }
+    };
+    let published = runtime.tally().published;
+    let report = runtime.rebuild().unwrap();
+    assert_eq!(report.lost, Some(lost));
+    assert!(report.completed.iter().any(|completion| completion.ticket == done));
+    assert_eq!((report.completed.len() + report.unknown.len()) as u64, published, "{report:?}");
+    assert_eq!(run(&mut runtime, &NOP).status, Status::Done, "the device serves again");
+    end(runtime);
 }
 
 /// Two small blocks, rewritten thousands of times: a stale one would change the hash. `VYRE_STALE_MIB` makes it longer.

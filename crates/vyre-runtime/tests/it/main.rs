@@ -46,6 +46,8 @@ on_every_engine! {
     drain_exit_abort_and_relaunch_keep_the_tally => life, device_life;
     waits_last_as_long_as_they_say => timeouts, device_timeouts;
     resources_come_and_go_while_the_kernel_runs => resources, device_resources;
+    a_lost_device_is_opened_again_and_the_file_hashed_once_more => loss, device_loss;
+    a_rebuild_reports_every_ticket => rebuild, device_rebuild;
     the_litmus_test_finds_nothing => litmus, device_litmus;
     files_of_all_sizes_have_their_hash => hashes, device_hashes;
     a_bad_file_does_not_disturb_the_next => bad_files, device_bad_files;
