@@ -61,6 +61,7 @@ void load_geometry() {
         s_laps[LANE] = load(REGION_CONTROL, CONTROL_LAPS + LANE);
     }
     if (LANE == 0u) {
+        s_slots = load(REGION_CONTROL, COUNT_SLOTS);
         s_tenants = load(REGION_CONTROL, COUNT_TENANTS);
         s_resources = load(REGION_CONTROL, COUNT_RESOURCES);
         s_completion_records = region_records(REGION_COMPLETIONS);

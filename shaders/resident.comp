@@ -20,7 +20,7 @@
 layout(local_size_x_id = 0) in;
 // Bit c: the operation with code c is compiled in.
 layout(constant_id = 1) const uint OPERATIONS = 0xffffffffu;
-// Longest pause of an idle worker between two looks, in units of PAUSE_STEPS; 0 where workers are host threads.
+// Longest pause of an idle worker between two looks, in loads from memory; 0 where workers are host threads.
 layout(constant_id = 2) const uint MAX_PAUSE = 0u;
 
 #define LANES gl_WorkGroupSize.x
@@ -37,21 +37,23 @@ layout(constant_id = 2) const uint MAX_PAUSE = 0u;
 // A busy worker looks at the host at least this often, for more urgent work and for LEAVE.
 const uint BUSY_TURNS_PER_POLL = 16u;
 
-// Looks without a tile before an idle worker begins to pause, and the steps of a unit of pause.
+// Looks without a tile before an idle worker begins to pause.
 const uint EAGER_LOOKS = 8u;
-const uint PAUSE_STEPS = 64u;
 shared uint s_sink;
 
 // Thousands of idle workers that all look at the same words are in the way of the one that has work. Without the lease they
-// pause, twice as long each time, up to what makes the looks of all workers together rare. A pause costs as much fuel as the looks
-// that it replaces. Steps of a linear congruential generator, whose end no compiler foresees, pass the time without memory.
+// pause, twice as long each time, up to what makes the looks of all workers together rare. A pause is a chain of loads, each
+// worker's from another place: a worker that waits for memory takes no cycles from those beside it, as one that counts would.
+// It costs as much fuel as the looks that it replaces.
 void pause(inout Worker worker) {
     if (MAX_PAUSE == 0u || worker.leased || worker.looks < EAGER_LOOKS) { return; }
-    uint units = min(1u << min(worker.looks - EAGER_LOOKS, 16u), min(launch.workers / 4u, MAX_PAUSE));
-    worker.fuel -= min(worker.fuel, units);
-    uint x = LANE;
-    for (uint i = 0u; i < units * PAUSE_STEPS; ++i) { x = x * 1664525u + 1013904223u; }
-    if (x == s_sink) { s_sink = x + 1u; }
+    uint loads = min(1u << min(worker.looks - EAGER_LOOKS, 16u), min(launch.workers / 4u, MAX_PAUSE));
+    worker.fuel -= min(worker.fuel, loads);
+    uint place = state_word(gl_WorkGroupID.x % s_slots, STATE_TILES);
+    uint seen = 0u;
+    // `reserved` is 0, which no compiler knows: so each load waits for the one before.
+    for (uint i = 0u; i < loads; ++i) { seen = local_load(place + (seen & launch.reserved)); }
+    if (LANE == 0u) { s_sink = seen; }
 }
 
 // Looks until there is something to act on. A small loop of its own: llvmpipe runs through all code of a loop's body whether
@@ -95,7 +97,6 @@ void act(inout Worker worker, Look look) {
 void enter() {
     load_geometry();
     if (LANE == 0u) {
-        s_sink = 0u;
         uint resident = local_add(LOCAL_RESIDENT, 1u) + 1u;
         atomicMax(region(REGION_LOCAL).w[LOCAL_COUNTERS + COUNTER_RESIDENT_PEAK], resident, RELAXED);
     }

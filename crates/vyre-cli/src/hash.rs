@@ -220,7 +220,7 @@ fn print_stats(hasher: &mut FileHasher, time: Duration, how: &[String]) {
     let reader = hasher.staging().reader.counters();
     let rate = reader.bytes_read as f64 / time.as_secs_f64() / f64::from(1 << 30);
     let runtime = hasher.runtime();
-    let (tally, quanta) = (runtime.tally(), runtime.quanta());
+    let (tally, quanta) = (hasher.tally(), runtime.quanta());
     eprintln!("engine: {} {}", runtime.engine(), runtime.engine().driver);
     eprintln!("bulk_visibility: {:?}", runtime.bulk_visibility());
     eprintln!("quanta_launched: {}", quanta.launched);

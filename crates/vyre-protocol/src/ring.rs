@@ -60,6 +60,17 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// What happened since an earlier tally of the same ring.
+    #[must_use]
+    pub const fn since(&self, earlier: &Tally) -> Tally {
+        Tally {
+            published: self.published - earlier.published,
+            done: self.done - earlier.done,
+            faulted: self.faulted - earlier.faulted,
+            cancelled: self.cancelled - earlier.cancelled,
+        }
+    }
+
     /// Slots that are published and not finished.
     #[must_use]
     pub const fn outstanding(&self) -> u64 {

@@ -6,8 +6,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use vyre_mem::Region;
+use vyre_protocol::control::operation_bit;
 use vyre_protocol::geometry::Geometry;
 use vyre_protocol::header::RegionKind;
+use vyre_protocol::operation::Operation;
 use vyre_protocol::ring::RingMemory;
 use vyre_protocol::words::SharedWords;
 use vyre_reference::{Reference, Span};
@@ -144,11 +146,14 @@ impl Engine {
                 Ok((Engine::Reference(reference), info))
             }
             Chosen::Device { vulkan, index, why } => {
+                let software = vulkan.devices()?.get(index).is_some_and(|device| device.kind == DeviceKind::Software);
+                // On hardware, staging asks a litmus test of COPY slots whether it can use imported pages.
+                let litmus = if software { 0 } else { operation_bit(Operation::Copy.code()) };
                 let config = KernelConfig {
                     geometry,
                     workers: options.workers,
                     park_after: options.park_after,
-                    operations: options.operations,
+                    operations: options.operations | litmus,
                 };
                 let mut resident = vulkan.open(index, &config)?;
                 resident.launch()?;

@@ -8,7 +8,7 @@ use vyre_io::{BackendChoice, Filled, IoMode, Next, Source, StreamInfo};
 use vyre_protocol::completion::Status;
 use vyre_protocol::geometry::Priority;
 use vyre_protocol::operation::{CHAINING_VALUE_BYTES, CHUNK_BYTES, MAX_TILE_CHUNKS, Operation};
-use vyre_protocol::ring::{Completion, Ticket};
+use vyre_protocol::ring::{Completion, Tally, Ticket};
 use vyre_protocol::slot::Slot;
 use vyre_protocol::stamped::{self, RECORD_BYTES};
 use vyre_vk::MemoryUse;
@@ -69,6 +69,8 @@ pub struct FileHasher {
     span: u32,
     /// Stamp of the newest slot's values; never 0.
     stamp: u32,
+    /// The ring's tally before the first block: the litmus test of staging has slots, too.
+    before: Tally,
     /// Values of the block at hand.
     scratch: Vec<[u8; CHAINING_VALUE_BYTES]>,
 }
@@ -113,7 +115,8 @@ impl FileHasher {
     pub fn new(mut runtime: Runtime, options: HashOptions) -> Result<FileHasher, StagingError> {
         let span = MAX_TILE_CHUNKS.min(options.block_size as u32 / CHUNK_BYTES);
         let (staging, values) = Self::stage(&mut runtime, &options, span)?;
-        Ok(FileHasher { runtime, staging, values, options, span, stamp: 0, scratch: Vec::new() })
+        let before = runtime.tally();
+        Ok(FileHasher { runtime, staging, values, options, span, stamp: 0, before, scratch: Vec::new() })
     }
 
     fn stage(runtime: &mut Runtime, options: &HashOptions, span: u32) -> Result<(Staging, Resource), StagingError> {
@@ -133,6 +136,7 @@ impl FileHasher {
             tracing::warn!("{lost}; it was opened again, and the file is read once more");
         }
         (self.staging, self.values) = Self::stage(&mut self.runtime, &self.options, self.span)?;
+        self.before = self.runtime.tally();
         Ok(())
     }
 
@@ -145,6 +149,12 @@ impl FileHasher {
     /// The runtime, to ask it for a snapshot or to end it.
     pub fn runtime_mut(&mut self) -> &mut Runtime {
         &mut self.runtime
+    }
+
+    /// What became of the slots that hashed, since the device was opened last.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.runtime.tally().since(&self.before)
     }
 
     /// The staging path.

@@ -31,7 +31,7 @@ pub struct Options {
     /// Time without outstanding slots after which a device has nothing in flight any more.
     pub park_after: Duration,
     /// Operations compiled into a device's kernel: bit `c` for code `c`. A kernel pays for what it holds: its heaviest
-    /// operation sets how many workers fit, and on llvmpipe each turn runs through the code of all.
+    /// operation sets how many workers fit, and on llvmpipe each turn runs through the code of all. A GPU's always has COPY.
     pub operations: u32,
     /// Turns Vulkan's validation layer on.
     pub validation: bool,

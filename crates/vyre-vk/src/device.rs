@@ -54,7 +54,7 @@ pub struct DeviceQuirks {
     pub quantum_target: Duration,
     /// Workers run on the host's processors, so one processor is left to the host.
     pub shares_processors: bool,
-    /// Longest pause of an idle worker between two looks at the ring, in units of the kernel; 0 = it never pauses.
+    /// Longest pause of an idle worker between two looks at the ring, in loads from memory; 0 = it never pauses.
     pub max_pause: u32,
 }
 

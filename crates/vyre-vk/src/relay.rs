@@ -179,6 +179,7 @@ impl Runner {
                 self.launch()?;
             }
             self.await_oldest()?;
+            self.tune_fuel();
             if self.is_idle() {
                 self.park()?;
             }
@@ -203,11 +204,11 @@ impl Runner {
         let finished = self.shared.finished.fetch_add(1, Ordering::AcqRel) + 1;
         let behind = self.shared.launched.load(Ordering::Relaxed) - finished;
         self.work.gpu.sweep(self.work.gpu.launched() - behind);
-        self.tune_fuel();
         Ok(())
     }
 
-    /// Steers the length of a quantum towards the device's target.
+    /// Steers the length of a quantum towards the device's target. Only a quantum that ended by its fuel tells anything: after one
+    /// that was told to leave, the next would be twice as long, and so on, until no watchdog bears it.
     fn tune_fuel(&mut self) {
         let quirks = &self.work.gpu.report.quirks;
         let took = std::mem::replace(&mut self.last_end, Instant::now()).elapsed();
