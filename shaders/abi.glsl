@@ -52,6 +52,7 @@ const uint HANDLE_INDEX_BITS = 20u;
 const uint OWNER_SHARED = 4294967295u;
 const uint ACCESS_READ = 1u;
 const uint ACCESS_WRITE = 2u;
+const uint ACCESS_ATOMIC = 4u;
 
 // Stamped records and the status region.
 const uint RECORD_BYTES = 64u;
@@ -93,8 +94,10 @@ const uint STATE_FAULT_WORD = 3u;
 const uint MAX_TILE_BYTES = 16384u;
 const uint MAX_TILE_CHUNKS = 64u;
 const uint CHUNK_BYTES = 1024u;
-const uint MAX_TILE_FUEL = 576u;
-const uint TURN_FUEL = 16u;
+const uint ACCUMULATORS = 32u;
+const uint MAX_BINS = 256u;
+const uint MAX_TILE_FUEL = 640u;
+const uint TURN_FUEL = 32u;
 
 // Regions.
 const uint REGION_CONTROL = 0u;
@@ -116,7 +119,24 @@ const uint OP_NOP = 1u;
 const uint OP_FILL = 2u;
 const uint OP_COPY = 3u;
 const uint OP_BLAKE3 = 4u;
-const uint OP_LAST = 4u;
+const uint OP_STORE_U32 = 5u;
+const uint OP_LOAD_U32 = 6u;
+const uint OP_ATOMIC_ADD = 7u;
+const uint OP_COMPARE_SWAP = 8u;
+const uint OP_REDUCE = 9u;
+const uint OP_HISTOGRAM = 10u;
+const uint OP_LAST = 10u;
+
+// Reductions.
+const uint REDUCE_SUM = 1u;
+const uint REDUCE_MIN_U32 = 2u;
+const uint REDUCE_MAX_U32 = 3u;
+const uint REDUCE_MIN_I32 = 4u;
+const uint REDUCE_MAX_I32 = 5u;
+const uint REDUCE_SUM_F32 = 6u;
+const uint REDUCE_MIN_F32 = 7u;
+const uint REDUCE_MAX_F32 = 8u;
+const uint REDUCE_IDENTITY[9] = uint[](0u, 0u, 4294967295u, 0u, 2147483647u, 2147483648u, 0u, 2139095040u, 4286578688u);
 
 // Status of a completion.
 const uint STATUS_DONE = 1u;

@@ -36,7 +36,9 @@ Verdict resolve(uint operand, uint row, uint bytes, uint access, out uvec2 addre
 }
 
 Verdict resolve_input(uint bytes, inout Tile tile) { return resolve(SLOT_INPUT, ROW_INPUT, bytes, ACCESS_READ, tile.source); }
-Verdict resolve_output(uint bytes, inout Tile tile) { return resolve(SLOT_OUTPUT, ROW_OUTPUT, bytes, ACCESS_WRITE, tile.target); }
+Verdict resolve_output(uint bytes, uint access, inout Tile tile) {
+    return resolve(SLOT_OUTPUT, ROW_OUTPUT, bytes, access, tile.target);
+}
 
 // Whether `tiles` tiles of `span` bytes cover `length` bytes.
 bool covers(uint tiles, uint span, uint length) {
@@ -66,6 +68,9 @@ Verdict check_bytes() {
 #include "op_fill.glsl"
 #include "op_copy.glsl"
 #include "op_blake3.glsl"
+#include "op_word.glsl"
+#include "op_reduce.glsl"
+#include "op_histogram.glsl"
 
 // Whether this kernel was built with the operation.
 bool compiled(uint operation) { return (OPERATIONS >> operation & 1u) != 0u; }
@@ -73,6 +78,8 @@ bool compiled(uint operation) { return (OPERATIONS >> operation & 1u) != 0u; }
 // Loop iterations that a tile costs each lane, rounded up.
 uint tile_fuel(Tile tile) {
     if (tile.operation == OP_BLAKE3) { return blake3_fuel(tile); }
+    if (tile.operation == OP_REDUCE) { return reduce_fuel(tile); }
+    if (tile.operation == OP_HISTOGRAM) { return histogram_fuel(tile); }
     return tile.operation == OP_NOP ? 0u : tile.bytes / 4u / LANES + 5u;
 }
 
@@ -80,6 +87,9 @@ Verdict check_operation(inout Tile tile) {
     if (tile.operation == OP_FILL && compiled(OP_FILL)) { return check_fill(tile); }
     if (tile.operation == OP_COPY && compiled(OP_COPY)) { return check_copy(tile); }
     if (tile.operation == OP_BLAKE3 && compiled(OP_BLAKE3)) { return check_blake3(tile); }
+    if (is_word_operation(tile.operation)) { return check_word(tile); }
+    if (tile.operation == OP_REDUCE && compiled(OP_REDUCE)) { return check_reduce(tile); }
+    if (tile.operation == OP_HISTOGRAM && compiled(OP_HISTOGRAM)) { return check_histogram(tile); }
     return ACCEPTED;
 }
 
@@ -116,4 +126,7 @@ void execute(Tile tile) {
     if (tile.operation == OP_FILL && compiled(OP_FILL)) { fill_tile(tile); }
     if (tile.operation == OP_COPY && compiled(OP_COPY)) { copy_tile(tile); }
     if (tile.operation == OP_BLAKE3 && compiled(OP_BLAKE3)) { blake3_tile(tile); }
+    if (is_word_operation(tile.operation)) { word_tile(tile); }
+    if (tile.operation == OP_REDUCE && compiled(OP_REDUCE)) { reduce_tile(tile); }
+    if (tile.operation == OP_HISTOGRAM && compiled(OP_HISTOGRAM)) { histogram_tile(tile); }
 }

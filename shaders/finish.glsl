@@ -24,6 +24,7 @@ uint completion_word(Claim claim, Verdict verdict) {
     if (LANE == 1u) { return claim.priority | status << 8 | verdict.fault << 16; }
     if (LANE == 2u) { return verdict.word; }
     if (LANE == 3u) { return (s_slot[SLOT_OPERATION] & 0xffffu) | s_slot[SLOT_TENANT] << 16; }
+    if (LANE == 4u && verdict.fault == FAULT_NONE && is_word_operation(s_slot[SLOT_OPERATION])) { return s_result; }
     if (LANE == 6u) { return claim.clock; }
     return LANE == 7u ? device_clock() : 0u;
 }

@@ -30,7 +30,7 @@ Verdict check_blake3(inout Tile tile) {
     uint rounded = length > 0xfffffffcu ? 0xffffffffu : (length + 3u) & ~3u;
     Verdict verdict = resolve_input(rounded, tile);
     if (verdict.fault == FAULT_NONE) {
-        verdict = resolve_output(tiles * RECORD_BYTES, tile);
+        verdict = resolve_output(tiles * RECORD_BYTES, ACCESS_WRITE, tile);
     }
     tile.source = address_at(tile.source, tile.number * span * CHUNK_BYTES);
     tile.target = address_at(tile.target, tile.number * RECORD_BYTES);

@@ -1,13 +1,14 @@
 //! Renders everything that the shader shares with this crate as GLSL constants, so that no number is typed twice.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt::Write;
 
 use crate::completion::Status;
 use crate::control::{self, Command, TenantState};
 use crate::fault::{Fault, LaunchFault};
 use crate::header::{HEADER_BYTES, HEADER_WORDS, MAGIC, RegionKind};
-use crate::operation::{self, Operation};
+use crate::operation::{self, Operation, Reduction};
 use crate::{ABI_VERSION, WORD_BYTES, geometry, launch, local, resource, slot, stamped, status};
 
 /// Word of a header where the counts begin.
@@ -78,6 +79,7 @@ const OFFSETS: &[(&str, &[(&str, u32)])] = &[
             ("OWNER_SHARED", resource::SHARED),
             ("ACCESS_READ", resource::READ),
             ("ACCESS_WRITE", resource::WRITE),
+            ("ACCESS_ATOMIC", resource::ATOMIC),
         ],
     ),
     (
@@ -128,6 +130,8 @@ const OFFSETS: &[(&str, &[(&str, u32)])] = &[
             ("MAX_TILE_BYTES", operation::MAX_TILE_BYTES),
             ("MAX_TILE_CHUNKS", operation::MAX_TILE_CHUNKS),
             ("CHUNK_BYTES", operation::CHUNK_BYTES),
+            ("ACCUMULATORS", operation::ACCUMULATORS),
+            ("MAX_BINS", operation::MAX_BINS),
             ("MAX_TILE_FUEL", launch::MAX_TILE_FUEL),
             ("TURN_FUEL", launch::TURN_FUEL),
         ],
@@ -149,12 +153,15 @@ pub fn render() -> String {
         constant(&mut out, &name, kind as u32);
     }
     let shapes = RegionKind::ALL.map(RegionKind::shape);
-    array(&mut out, "REGION_FIXED_BYTES", shapes.map(|shape| HEADER_BYTES + shape.fixed_bytes));
-    array(&mut out, "REGION_ELEMENT_BYTES", shapes.map(|shape| shape.element_bytes));
-    array(&mut out, "REGION_ELEMENT_COUNT", shapes.map(|shape| HEADER_COUNTS + shape.count as u32));
-    array(&mut out, "REGION_ROUNDED", shapes.map(|shape| u32::from(shape.rounded)));
+    array(&mut out, "REGION_FIXED_BYTES", &shapes.map(|shape| HEADER_BYTES + shape.fixed_bytes));
+    array(&mut out, "REGION_ELEMENT_BYTES", &shapes.map(|shape| shape.element_bytes));
+    array(&mut out, "REGION_ELEMENT_COUNT", &shapes.map(|shape| HEADER_COUNTS + shape.count as u32));
+    array(&mut out, "REGION_ROUNDED", &shapes.map(|shape| u32::from(shape.rounded)));
     section(&mut out, "Operations.", Operation::ALL.iter().map(|(op, name)| (*name, op.code())));
     constant(&mut out, "OP_LAST", Operation::ALL[Operation::ALL.len() - 1].0.code());
+    let identity = Reduction::ALL.iter().map(|(reduction, _)| reduction.identity());
+    section(&mut out, "Reductions.", Reduction::ALL.iter().map(|(reduction, name)| (*name, reduction.code())));
+    array(&mut out, "REDUCE_IDENTITY", &core::iter::once(0).chain(identity).collect::<Vec<_>>());
     section(&mut out, "Status of a completion.", Status::ALL.iter().map(|(status, name)| (*name, status.code())));
     section(&mut out, "Faults of a slot.", Fault::ALL.iter().map(|(fault, name)| (*name, fault.code())));
     section(&mut out, "Faults of a launch.", LaunchFault::ALL.iter().map(|(fault, name)| (*name, fault.code())));
@@ -175,9 +182,9 @@ fn constant(out: &mut String, name: &str, value: u32) {
     let _ = writeln!(out, "const uint {name} = {value}u;");
 }
 
-fn array<const N: usize>(out: &mut String, name: &str, values: [u32; N]) {
-    let _ = write!(out, "const uint {name}[{N}] = uint[](");
-    for (i, value) in values.into_iter().enumerate() {
+fn array(out: &mut String, name: &str, values: &[u32]) {
+    let _ = write!(out, "const uint {name}[{}] = uint[](", values.len());
+    for (i, value) in values.iter().enumerate() {
         let _ = write!(out, "{}{value}u", if i == 0 { "" } else { ", " });
     }
     out.push_str(");\n");

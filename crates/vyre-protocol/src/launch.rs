@@ -11,6 +11,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::header::RegionKind;
+use crate::operation;
 
 /// Bytes of the push constants; every Vulkan device has at least 128.
 pub const LAUNCH_BYTES: u32 = 88;
@@ -33,11 +34,12 @@ pub struct Launch {
 
 const _: () = assert!(size_of::<Launch>() == LAUNCH_BYTES as usize && LAUNCH_BYTES <= 128);
 
-/// Fuel of one action of a worker, at least the number of loops in the kernel; a look that finds nothing costs 1.
-/// enters; it runs the body once with all lanes masked off, and counts that.
-pub const TURN_FUEL: u32 = 16;
+/// Fuel of one action of a worker, at least the number of loops in the kernel; a look that finds nothing costs 1. llvmpipe does not
+/// jump over a loop that no lane enters; it runs the body once with all lanes masked off, and counts that.
+pub const TURN_FUEL: u32 = 32;
 
 /// Fuel that a worker keeps back for one tile: it leaves when less is left. No tile of any operation costs more.
 ///
-/// The dearest is a COPY tile moved word by word by eight lanes.
-pub const MAX_TILE_FUEL: u32 = crate::operation::MAX_TILE_BYTES / crate::WORD_BYTES / crate::MIN_LANES + 64;
+/// The dearest is a HISTOGRAM tile of eight lanes, which also clears and writes its bins.
+pub const MAX_TILE_FUEL: u32 =
+    (operation::MAX_TILE_BYTES / crate::WORD_BYTES + 2 * operation::MAX_BINS) / crate::MIN_LANES + 64;

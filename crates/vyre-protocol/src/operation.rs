@@ -23,13 +23,94 @@ wire_codes! {
         /// value is there. With `args[2] = 1` the one tile is the whole message and the value is the hash itself. Source:
         /// the BLAKE3 paper, sections 2.1 to 2.5.
         Blake3 = 4 => "OP_BLAKE3",
+        /// Stores the word `args[0]` at the output. One tile; `length` is 4, as for the other operations on one word.
+        StoreU32 = 5 => "OP_STORE_U32",
+        /// Loads the word at the input into the completion's first result word. One tile.
+        LoadU32 = 6 => "OP_LOAD_U32",
+        /// Adds `args[0]` to the word at the output, wrapping; the first result word is what was there before. One tile. The
+        /// output needs [`ATOMIC`](crate::resource::ATOMIC). Not idempotent.
+        AtomicAdd = 7 => "OP_ATOMIC_ADD",
+        /// Stores `args[1]` at the output if the word there is `args[0]`; the first result word is what was there before. One
+        /// tile. The output needs [`ATOMIC`](crate::resource::ATOMIC). Not idempotent.
+        CompareSwap = 8 => "OP_COMPARE_SWAP",
+        /// Reduces the words of the input by the [`Reduction`] `args[0]`. Tile span as for FILL. Each tile writes its result and
+        /// the stamp `args[1]`, which is not 0, as 8 bytes to `output_offset + 8 * tile`, a multiple of 8; the host folds the
+        /// tiles' results. Within a tile, element `i` goes to accumulator `i mod 32`, in order, and accumulator `j` then
+        /// takes in `j + 16`, `j + 8`, and so on, so that a sum of floats is the same on every engine.
+        Reduce = 9 => "OP_REDUCE",
+        /// Adds to the words at the output how many elements of the input fall into each bin. Tile span as for FILL. With `args[0]
+        /// = 0` the elements are bytes and there are 256 bins; with 1 they are words, and element `x` falls into bin
+        /// `(x - args[1]) >> args[2]`, of `args[3]` bins, at most [`MAX_BINS`]; what falls outside counts nowhere. The output
+        /// needs [`ATOMIC`](crate::resource::ATOMIC). Not idempotent.
+        Histogram = 10 => "OP_HISTOGRAM",
     }
 }
+
+wire_codes! {
+    /// How REDUCE joins two elements. Minimum and maximum of floats pass over NaN; the identity is the result of no element.
+    Reduction: u8 {
+        /// Sum of integers, wrapping, of either sign. Identity 0.
+        Sum = 1 => "REDUCE_SUM",
+        /// Smallest unsigned word. Identity `u32::MAX`.
+        MinU32 = 2 => "REDUCE_MIN_U32",
+        /// Largest unsigned word. Identity 0.
+        MaxU32 = 3 => "REDUCE_MAX_U32",
+        /// Smallest signed word. Identity `i32::MAX`.
+        MinI32 = 4 => "REDUCE_MIN_I32",
+        /// Largest signed word. Identity `i32::MIN`.
+        MaxI32 = 5 => "REDUCE_MAX_I32",
+        /// Sum of floats. Identity 0; subnormal numbers may count as 0.
+        SumF32 = 6 => "REDUCE_SUM_F32",
+        /// Smallest float. Identity positive infinity.
+        MinF32 = 7 => "REDUCE_MIN_F32",
+        /// Largest float. Identity negative infinity.
+        MaxF32 = 8 => "REDUCE_MAX_F32",
+    }
+}
+
+impl Reduction {
+    /// The word that changes nothing.
+    #[must_use]
+    pub const fn identity(self) -> u32 {
+        match self {
+            Reduction::Sum | Reduction::MaxU32 | Reduction::SumF32 => 0,
+            Reduction::MinU32 => u32::MAX,
+            Reduction::MinI32 => i32::MAX as u32,
+            Reduction::MaxI32 => i32::MIN as u32,
+            Reduction::MinF32 => f32::INFINITY.to_bits(),
+            Reduction::MaxF32 => f32::NEG_INFINITY.to_bits(),
+        }
+    }
+
+    /// Joins an accumulator with one more element.
+    #[must_use]
+    pub fn join(self, sum: u32, element: u32) -> u32 {
+        let float = f32::from_bits;
+        let takes = match self {
+            Reduction::Sum => return sum.wrapping_add(element),
+            Reduction::SumF32 => return (float(sum) + float(element)).to_bits(),
+            Reduction::MinU32 => element < sum,
+            Reduction::MaxU32 => element > sum,
+            Reduction::MinI32 => element.cast_signed() < sum.cast_signed(),
+            Reduction::MaxI32 => element.cast_signed() > sum.cast_signed(),
+            Reduction::MinF32 => float(element) < float(sum),
+            Reduction::MaxF32 => float(element) > float(sum),
+        };
+        if takes { element } else { sum }
+    }
+}
+
+/// Accumulators of a REDUCE tile.
+pub const ACCUMULATORS: u32 = 32;
+
+/// Most bins of HISTOGRAM.
+pub const MAX_BINS: u32 = 256;
 
 /// Whether results lie in memory without stamps, so that a completion says nothing of when the host may read them.
 #[must_use]
 pub const fn leaves_bulk(code: u32) -> bool {
-    !matches!(Operation::from_code(code), Some(Operation::Nop | Operation::Blake3))
+    use Operation::{AtomicAdd, Blake3, CompareSwap, LoadU32, Nop, Reduce};
+    !matches!(Operation::from_code(code), Some(Nop | Blake3 | LoadU32 | AtomicAdd | CompareSwap | Reduce))
 }
 
 /// Largest tile of FILL and COPY in bytes. A tile is the unit between two looks at more urgent work, and bounds the fuel that

@@ -33,6 +33,9 @@ pub const SHARED: u32 = u32::MAX;
 pub const READ: u32 = 1;
 /// Access bit: operations may write.
 pub const WRITE: u32 = 2;
+/// Operations may read, change and write a word in one step. Only for memory that no host touches: across a bus there is no such
+/// step.
+pub const ATOMIC: u32 = 4;
 
 const _: () = assert!(limits::RESOURCES <= 1 << INDEX_BITS);
 
@@ -84,7 +87,7 @@ pub struct ResourceEntry {
     pub generation: u32,
     /// Tenant, or [`SHARED`].
     pub owner: u32,
-    /// [`READ`] and [`WRITE`].
+    /// [`READ`], [`WRITE`] and [`ATOMIC`].
     pub access: u32,
     /// Zero.
     pub reserved: [u32; 2],
@@ -130,8 +133,8 @@ impl ResourceEntry {
                 if entry.generation > MAX_GENERATION {
                     return Err(field(3, "generation", "at most 4095", entry.generation));
                 }
-                if entry.access & !(READ | WRITE) != 0 {
-                    return Err(field(5, "access", "READ and WRITE bits only", entry.access));
+                if entry.access & !(READ | WRITE | ATOMIC) != 0 {
+                    return Err(field(5, "access", "READ, WRITE and ATOMIC bits only", entry.access));
                 }
                 if entry.owner != SHARED && entry.owner >= counts.tenants {
                     return Err(field(4, "owner", "a tenant of the geometry, or SHARED", entry.owner));

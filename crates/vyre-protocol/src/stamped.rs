@@ -40,15 +40,17 @@ pub const fn stamp(position: u32, records: u32) -> u32 {
     (position >> records.trailing_zeros()) + 1
 }
 
+/// Loads the data word at word `base` if the word behind it is `stamp`; `None` while it is not.
+pub fn load_word(region: &(impl SharedWords + ?Sized), base: usize, stamp: u32) -> Option<u32> {
+    // Stamp before data: with separate stores on the device, a fresh stamp proves the data behind it.
+    (region.load_acquire(base + 1) == stamp).then(|| region.load(base))
+}
+
 /// Loads the record at word `base` if all its words carry `stamp`; `None` while it is not wholly there.
 pub fn load(region: &(impl SharedWords + ?Sized), base: usize, stamp: u32) -> Option<Record> {
     let mut record = [0; DATA_WORDS];
     for (i, data) in record.iter_mut().enumerate() {
-        // Stamp before data: with separate stores on the device, a fresh stamp proves the data behind it.
-        if region.load_acquire(base + 2 * i + 1) != stamp {
-            return None;
-        }
-        *data = region.load(base + 2 * i);
+        *data = load_word(region, base + 2 * i, stamp)?;
     }
     Some(record)
 }

@@ -1,5 +1,4 @@
 //! Fills a buffer through the ring, with host threads as the device.
-use std::sync::Arc;
 
 use vyre_protocol::geometry::{Counts, Geometry, Priority};
 use vyre_protocol::operation::Operation;
@@ -14,7 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut engine = Reference::new(geometry, 2);
     let words = Span::new(1024);
     let entry = ResourceEntry { length: 4096, generation: 1, owner: SHARED, access: WRITE, ..Default::default() };
-    engine.bind(0, &entry, Backing::Words(Arc::new(words.clone())));
+    engine.bind(0, &entry, Backing::Words(words.clone()));
     engine.start()?;
     let mut ring = Ring::new(geometry, engine.ring_memory());
     let output = Operand { handle: Handle::new(0, 1).word(), offset: 0 };

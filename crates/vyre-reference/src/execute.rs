@@ -4,13 +4,13 @@ use vyre_protocol::control::{TENANT_WORDS, TENANTS, TenantState, operation_bit};
 use vyre_protocol::fault::Fault;
 use vyre_protocol::header::{HEADER_WORDS, RegionKind};
 use vyre_protocol::operation::{MAX_TILE_BYTES, Operation};
-use vyre_protocol::resource::{ENTRY_WORDS, Handle, INDEX_BITS, READ, SHARED, WRITE};
+use vyre_protocol::resource::{ATOMIC, ENTRY_WORDS, Handle, INDEX_BITS, READ, SHARED, WRITE};
 use vyre_protocol::slot::{Operand, Slot};
 use vyre_protocol::stamped::RECORD_BYTES;
 use vyre_protocol::words::SharedWords;
 
 use crate::claim::{Claim, STATE_FAULT, STATE_FAULT_WORD, slot_word, state_word};
-use crate::ops::{self, Backing};
+use crate::ops::{self, Backing, ResultWord};
 use crate::worker::Worker;
 
 /// Why a slot does not run, and the offending word.
@@ -23,8 +23,8 @@ pub(crate) struct Resolved {
 }
 
 impl Worker<'_> {
-    /// Reads the slot of a claim and runs the tile. Returns the slot, and why the tile did not run.
-    pub(crate) fn execute(&mut self, claim: Claim) -> (Slot, Option<Refusal>) {
+    /// Reads the slot of a claim and runs the tile. Returns the slot, and the tile's result word or why it did not run.
+    pub(crate) fn execute(&mut self, claim: Claim) -> (Slot, Result<ResultWord, Refusal>) {
         let word = |i: u32| self.region(RegionKind::Ring).load(slot_word(claim.index, i));
         let slot = Slot {
             sequence: word(0),
@@ -40,34 +40,33 @@ impl Worker<'_> {
         // The slot's other tiles are spared once one has faulted.
         let state = |word| state_word(claim.index, word);
         if claim.tiles > 1 && self.local.load(state(STATE_FAULT) as usize) != Fault::None.code() {
-            return (slot, None);
+            return (slot, Ok(0));
         }
-        let refusal = self.run(&slot, claim.tile).err();
-        if let Some((fault, word)) = refusal
+        let result = self.run(&slot, claim.tile);
+        if let Err((fault, word)) = result
             && claim.tiles > 1
             && self.local.swap(state(STATE_FAULT), Fault::None.code(), fault.code())
         {
             self.local.store(state(STATE_FAULT_WORD) as usize, word);
         }
-        (slot, refusal)
+        (slot, result)
     }
 
-    fn run(&mut self, slot: &Slot, tile: u32) -> Result<(), Refusal> {
+    /// Runs a tile and gives the completion's result word.
+    fn run(&mut self, slot: &Slot, tile: u32) -> Result<ResultWord, Refusal> {
         let operation = self.check_slot(slot)?;
         match operation {
-            Operation::Nop => Ok(()),
+            Operation::Nop => {}
             Operation::Fill => {
                 check_bytes(slot)?;
                 let output = self.resolve(slot, slot.output, slot.length, WRITE)?;
                 ops::fill(slot, tile, &output);
-                Ok(())
             }
             Operation::Copy => {
                 check_bytes(slot)?;
                 let input = self.resolve(slot, slot.input, slot.length, READ)?;
                 let output = self.resolve(slot, slot.output, slot.length, WRITE)?;
                 ops::copy(slot, tile, &input, &output);
-                Ok(())
             }
             Operation::Blake3 => {
                 ops::check_blake3(slot)?;
@@ -76,9 +75,37 @@ impl Worker<'_> {
                 let input = self.resolve(slot, slot.input, rounded, READ)?;
                 let output = self.resolve(slot, slot.output, slot.tiles * RECORD_BYTES, WRITE)?;
                 ops::blake3(slot, tile, &input, &output, &mut self.scratch);
-                Ok(())
+            }
+            Operation::StoreU32 | Operation::LoadU32 | Operation::AtomicAdd | Operation::CompareSwap => {
+                return self.run_word(slot, operation);
+            }
+            Operation::Reduce => {
+                check_bytes(slot)?;
+                let reduction = ops::check_reduce(slot)?;
+                let input = self.resolve(slot, slot.input, slot.length, READ)?;
+                let output = self.resolve(slot, slot.output, slot.tiles * 8, WRITE)?;
+                ops::reduce(slot, reduction, tile, &input, &output);
+            }
+            Operation::Histogram => {
+                check_bytes(slot)?;
+                let bins = ops::check_histogram(slot)?;
+                let input = self.resolve(slot, slot.input, slot.length, READ)?;
+                let output = self.resolve(slot, slot.output, bins * 4, WRITE | ATOMIC)?;
+                ops::histogram(slot, bins, tile, &input, &output);
             }
         }
+        Ok(0)
+    }
+
+    fn run_word(&self, slot: &Slot, operation: Operation) -> Result<ResultWord, Refusal> {
+        ops::check_word(slot)?;
+        let output = |access| self.resolve(slot, slot.output, 4, access);
+        Ok(match operation {
+            Operation::LoadU32 => ops::load_word(&self.resolve(slot, slot.input, 4, READ)?),
+            Operation::AtomicAdd => ops::atomic_add(slot, &output(WRITE | ATOMIC)?),
+            Operation::CompareSwap => ops::compare_swap(slot, &output(WRITE | ATOMIC)?),
+            _ => ops::store_word(slot, &output(WRITE)?),
+        })
     }
 
     fn check_slot(&self, slot: &Slot) -> Result<Operation, Refusal> {

@@ -11,17 +11,17 @@ use vyre_protocol::words::SharedWords;
 
 use crate::claim::{Claim, STATE_DONE, STATE_FAULT, STATE_FAULT_WORD, STATE_TILES, state_word};
 use crate::execute::Refusal;
+use crate::ops::ResultWord;
 use crate::sync::Ordering;
 use crate::worker::Worker;
 
 impl Worker<'_> {
     /// Counts the tile; the worker that ends the slot's last one completes the slot.
-    pub(crate) fn finish_tile(&self, claim: Claim, slot: &Slot, refusal: Option<Refusal>) {
-        let (fault, word) = refusal.map_or((Fault::None.code(), 0), |(fault, word)| (fault.code(), word));
-        if claim.tiles == 1 {
-            self.complete_slot(claim, slot, fault, word);
-        } else if let Some((fault, word)) = self.end_tile(claim) {
-            self.complete_slot(claim, slot, fault, word);
+    pub(crate) fn finish_tile(&self, claim: Claim, slot: &Slot, result: Result<ResultWord, Refusal>) {
+        let fault = result.map_or_else(|(fault, word)| (fault.code(), word), |_| (Fault::None.code(), 0));
+        let fault = if claim.tiles == 1 { Some(fault) } else { self.end_tile(claim) };
+        if let Some(fault) = fault {
+            self.complete_slot(claim, slot, fault, result.unwrap_or(0));
         }
     }
 
@@ -40,7 +40,7 @@ impl Worker<'_> {
     }
 
     /// Moves the slot to its next generation, counts it and writes its completion.
-    fn complete_slot(&self, claim: Claim, slot: &Slot, fault: u32, word: u32) {
+    fn complete_slot(&self, claim: Claim, slot: &Slot, (fault, word): (u32, u32), result: ResultWord) {
         self.local.store_release(state_word(claim.index, STATE_TILES), self.next_generation(claim) << 16);
         self.local.add(COMPLETED + claim.priority, 1, Ordering::Relaxed);
         let status = if fault == Fault::None.code() { Status::Done } else { Status::Faulted };
@@ -52,7 +52,7 @@ impl Worker<'_> {
         let position = self.local.add(COMPLETION_TAIL, 1, Ordering::Release);
         let records = ring_records(self.slots);
         let base = HEADER_WORDS + (position & (records - 1)) * (RECORD_BYTES / 4);
-        let record = [claim.ticket, state, word, origin, 0, 0, 0, 0];
+        let record = [claim.ticket, state, word, origin, result, 0, 0, 0];
         stamped::store(self.region(RegionKind::Completions), base as usize, stamped::stamp(position, records), &record);
         self.completed.ring();
     }

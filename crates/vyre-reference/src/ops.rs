@@ -4,12 +4,17 @@ use std::sync::Arc;
 
 use blake3::hazmat::HasherExt;
 use vyre_protocol::fault::Fault;
-use vyre_protocol::operation::{CHUNK_BYTES, MAX_TILE_CHUNKS};
+use vyre_protocol::operation::{ACCUMULATORS, CHUNK_BYTES, MAX_BINS, MAX_TILE_CHUNKS, Reduction};
 use vyre_protocol::slot::Slot;
 use vyre_protocol::stamped::{self, RECORD_BYTES};
 use vyre_protocol::words::SharedWords;
 
 use crate::execute::{Refusal, Resolved, covers, tile_range};
+use crate::span::Span;
+use crate::sync::Ordering;
+
+/// Result of an operation on one word, for the completion.
+pub(crate) type ResultWord = u32;
 
 /// Bytes that nobody writes as long as they are lent.
 pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
@@ -18,7 +23,7 @@ pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 #[derive(Clone)]
 pub enum Backing {
     /// Words that operations read and write.
-    Words(Arc<dyn SharedWords>),
+    Words(Span),
     /// Bytes lent for reading, without a copy.
     Lent(SharedBytes),
 }
@@ -38,11 +43,120 @@ impl Backing {
         }
     }
 
+    /// Adds to a word and returns what was there before.
+    fn add(&self, offset: usize, value: u32) -> u32 {
+        match self {
+            Backing::Words(words) => words.add((offset / 4) as u32, value, Ordering::Relaxed),
+            Backing::Lent(_) => 0,
+        }
+    }
+
     fn store(&self, offset: usize, value: u32) {
         // Lent resources are registered without the WRITE bit, so no operation comes here with one.
         if let Backing::Words(words) = self {
             words.store(offset / 4, value);
         }
+    }
+}
+
+/// What the operations on one word have in common.
+pub(crate) fn check_word(slot: &Slot) -> Result<(), Refusal> {
+    match (slot.tiles, slot.length) {
+        (1, 4) => Ok(()),
+        (1, length) => Err((Fault::BadArgument, length)),
+        (tiles, _) => Err((Fault::BadArgument, tiles)),
+    }
+}
+
+pub(crate) fn load_word(input: &Resolved) -> ResultWord {
+    input.backing.load(input.offset)
+}
+
+pub(crate) fn store_word(slot: &Slot, output: &Resolved) -> ResultWord {
+    output.backing.store(output.offset, slot.args[0]);
+    0
+}
+
+pub(crate) fn atomic_add(slot: &Slot, output: &Resolved) -> ResultWord {
+    output.backing.add(output.offset, slot.args[0])
+}
+
+pub(crate) fn compare_swap(slot: &Slot, output: &Resolved) -> ResultWord {
+    match &output.backing {
+        Backing::Words(words) => words.compare_swap((output.offset / 4) as u32, slot.args[0], slot.args[1]),
+        Backing::Lent(_) => 0,
+    }
+}
+
+pub(crate) fn check_reduce(slot: &Slot) -> Result<Reduction, Refusal> {
+    let reduction = Reduction::from_code(slot.args[0]).ok_or((Fault::BadArgument, slot.args[0]))?;
+    if slot.args[1] == 0 {
+        return Err((Fault::BadArgument, 0));
+    }
+    if !slot.output.offset.is_multiple_of(8) {
+        return Err((Fault::Misaligned, slot.output.offset));
+    }
+    Ok(reduction)
+}
+
+pub(crate) fn reduce(slot: &Slot, reduction: Reduction, tile: u32, input: &Resolved, output: &Resolved) {
+    let range = tile_range(slot, tile, slot.tile_span);
+    // A tile behind the end of the input writes nothing.
+    if range.is_empty() && tile != 0 {
+        return;
+    }
+    let mut sums = [reduction.identity(); ACCUMULATORS as usize];
+    for (i, at) in range.step_by(4).enumerate() {
+        let sum = &mut sums[i % ACCUMULATORS as usize];
+        *sum = reduction.join(*sum, input.backing.load(input.offset + at));
+    }
+    let mut stride = sums.len() / 2;
+    while stride > 0 {
+        for j in 0..stride {
+            sums[j] = reduction.join(sums[j], sums[j + stride]);
+        }
+        stride /= 2;
+    }
+    if let Backing::Words(words) = &output.backing {
+        let place = output.offset / 4 + 2 * tile as usize;
+        words.store(place, sums[0]);
+        words.store_release(place as u32 + 1, slot.args[1]);
+    }
+}
+
+/// Where an element of HISTOGRAM counts, by the arguments.
+pub(crate) fn check_histogram(slot: &Slot) -> Result<u32, Refusal> {
+    let [mode, _, shift, bins, ..] = slot.args;
+    let bins = match mode {
+        0 => 256,
+        1 => bins,
+        _ => return Err((Fault::BadArgument, mode)),
+    };
+    if bins == 0 || bins > MAX_BINS {
+        return Err((Fault::BadArgument, bins));
+    }
+    if mode == 1 && shift > 31 {
+        return Err((Fault::BadArgument, shift));
+    }
+    Ok(bins)
+}
+
+pub(crate) fn histogram(slot: &Slot, bins: u32, tile: u32, input: &Resolved, output: &Resolved) {
+    let mut counts = vec![0; bins as usize];
+    let mut count = |bin: u32| {
+        if let Some(count) = counts.get_mut(bin as usize) {
+            *count += 1;
+        }
+    };
+    for at in tile_range(slot, tile, slot.tile_span).step_by(4) {
+        let word = input.backing.load(input.offset + at);
+        match slot.args {
+            [0, ..] => word.to_le_bytes().into_iter().for_each(|byte| count(byte.into())),
+            [_, base, shift, ..] => count(word.wrapping_sub(base) >> shift),
+        }
+    }
+    for (bin, count) in counts.into_iter().enumerate().filter(|(_, count)| *count > 0) {
+        output.backing.add(output.offset + 4 * bin, count);
     }
 }
 
@@ -111,6 +225,6 @@ pub(crate) fn blake3(slot: &Slot, tile: u32, input: &Resolved, output: &Resolved
     if let Backing::Words(words) = &output.backing {
         let base = (output.offset + tile as usize * RECORD_BYTES as usize) / 4;
         let record = std::array::from_fn(|i| u32::from_le_bytes(value.as_chunks::<4>().0[i]));
-        stamped::store(&**words, base, slot.args[3], &record);
+        stamped::store(words, base, slot.args[3], &record);
     }
 }

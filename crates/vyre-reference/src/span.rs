@@ -49,6 +49,12 @@ impl Span {
         self.word(index as usize).is_some_and(exchange)
     }
 
+    /// Stores `new` if the word is `old`; returns what was there before.
+    pub(crate) fn compare_swap(&self, index: u32, old: u32, new: u32) -> u32 {
+        let exchange = |word: &AtomicU32| word.compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed);
+        self.word(index as usize).map_or(0, |word| exchange(word).unwrap_or_else(|found| found))
+    }
+
     /// Stores a word behind everything stored before it.
     pub(crate) fn store_release(&self, index: u32, value: u32) {
         if let Some(word) = self.word(index as usize) {

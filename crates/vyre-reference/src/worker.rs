@@ -170,10 +170,10 @@ impl<'a> Worker<'a> {
         }
         match claim {
             Some(claim) => {
-                let (slot, refusal) = self.execute(claim);
+                let (slot, result) = self.execute(claim);
                 self.tiles += 1;
                 self.idle_streak = 0;
-                self.finish_tile(claim, &slot, refusal);
+                self.finish_tile(claim, &slot, result);
             }
             None => {
                 self.idle_turns += 1;

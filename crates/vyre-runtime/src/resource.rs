@@ -10,7 +10,7 @@ use vyre_protocol::words::SharedWords;
 use vyre_reference::{Backing, Span};
 use vyre_vk::{Buffer, MemoryUse};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Words};
 use crate::error::ResourceError;
 
 /// Memory that operations may work on, registered under a handle. Give it back with
@@ -125,10 +125,24 @@ impl Resource {
     /// # Errors
     /// [`RangeError`] as for [`write`](Self::write).
     pub fn read_stamped(&self, offset: usize, stamp: u32) -> Result<Option<Record>, RangeError> {
-        let error = self.check(offset, stamped::RECORD_BYTES as usize)?;
+        let words = self.words(offset, stamped::RECORD_BYTES as usize)?;
+        Ok(stamped::load(&words, offset / 4, stamp))
+    }
+
+    /// Reads a single word that an operation stamped, as [`read_stamped`](Self::read_stamped) does a record.
+    ///
+    /// # Errors
+    /// [`RangeError`] as for [`write`](Self::write).
+    pub fn read_stamped_word(&self, offset: usize, stamp: u32) -> Result<Option<u32>, RangeError> {
+        Ok(stamped::load_word(&self.words(offset, 8)?, offset / 4, stamp))
+    }
+
+    /// The memory as words, if `len` bytes at `offset` lie inside and the host can reach them.
+    fn words(&self, offset: usize, len: usize) -> Result<Words, RangeError> {
+        let error = self.check(offset, len)?;
         match &self.memory {
-            Memory::Host(words) => Ok(stamped::load(words, offset / 4, stamp)),
-            Memory::Device(buffer) => Ok(stamped::load(buffer.region().ok_or(error)?, offset / 4, stamp)),
+            Memory::Host(words) => Ok(Words::Host(words.clone())),
+            Memory::Device(buffer) => buffer.region().cloned().map(Words::Device).ok_or(error),
             Memory::Lent => Err(error),
         }
     }
@@ -201,7 +215,7 @@ pub(crate) fn bind(engine: &Engine, table: &impl SharedWords, resource: &Resourc
     match (engine, &resource.memory) {
         (Engine::Reference(reference), memory) => {
             let backing = match memory {
-                Memory::Host(words) => Backing::Words(Arc::new(words.clone())),
+                Memory::Host(words) => Backing::Words(words.clone()),
                 Memory::Lent | Memory::Device(_) => Backing::Lent(Arc::new([0_u8; 0])),
             };
             reference.bind(resource.handle.index(), &entry, backing);

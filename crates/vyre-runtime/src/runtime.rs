@@ -10,7 +10,7 @@ use vyre_mem::Region;
 use vyre_protocol::geometry::{Counts, Geometry, GeometryError, Priority};
 use vyre_protocol::header::RegionKind;
 use vyre_protocol::operation::leaves_bulk;
-use vyre_protocol::resource::{READ, WRITE};
+use vyre_protocol::resource::{ATOMIC, READ, WRITE};
 use vyre_protocol::ring::{Completion, PublishError, Ring, Tally, Ticket};
 use vyre_protocol::slot::Slot;
 use vyre_protocol::status::Counters;
@@ -343,13 +343,15 @@ impl Runtime {
         self.engine.loss_switch()
     }
 
-    /// Allocates memory and registers it for reading and writing. The host can reach it unless it is [`MemoryUse::Local`].
+    /// Allocates memory and registers it for reading and writing. The host can reach it unless it is [`MemoryUse::Local`]; only
+    /// there operations can change a word in one step ([`ATOMIC`]).
     ///
     /// # Errors
     /// [`ResourceError`] says why that is not possible.
     pub fn allocate(&mut self, bytes: u64, usage: MemoryUse) -> Result<Resource, ResourceError> {
         let memory = resource::allocate(&self.engine, bytes, usage)?;
-        self.register(memory, bytes.next_multiple_of(4) as u32, READ | WRITE)
+        let atomic = if usage == MemoryUse::Local { ATOMIC } else { 0 };
+        self.register(memory, bytes.next_multiple_of(4) as u32, READ | WRITE | atomic)
     }
 
     /// Maps host pages into the device and registers them for reading.

@@ -21,24 +21,24 @@ use crate::Open;
 const LONG: Duration = Duration::from_secs(60);
 const NOP: Slot = Slot::new(Operation::Nop);
 
-fn options(slots: u32, workers: Option<u32>) -> Options {
+pub(crate) fn options(slots: u32, workers: Option<u32>) -> Options {
     Options { workers, ..Options::new(Counts { slots, ..Counts::default() }).unwrap() }
 }
 
 /// Ends a runtime and checks what must hold of every one.
-fn end(mut runtime: Runtime) {
+pub(crate) fn end(mut runtime: Runtime) {
     runtime.exit(LONG).unwrap();
     let tally = runtime.tally();
     assert_eq!(tally.published, tally.done + tally.faulted + tally.cancelled);
     assert_eq!(runtime.validation_messages(), 0);
 }
 
-fn run(runtime: &mut Runtime, slot: &Slot) -> Completion {
+pub(crate) fn run(runtime: &mut Runtime, slot: &Slot) -> Completion {
     let ticket = runtime.publish(Priority::Normal, slot).unwrap();
     runtime.wait(ticket, LONG).unwrap()
 }
 
-fn noise(len: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let next = move || {
         state ^= state << 13;

@@ -2,6 +2,7 @@
 //! that `VYRE_TEST_DEVICE` names.
 
 mod cases;
+mod operations;
 
 use vyre_runtime::{DeviceChoice, EngineKind, Options, Runtime};
 
@@ -9,17 +10,17 @@ use vyre_runtime::{DeviceChoice, EngineKind, Options, Runtime};
 type Open<'a> = &'a dyn Fn(&Options) -> Runtime;
 
 macro_rules! on_every_engine {
-    ($($case:ident => $reference:ident, $device:ident;)+) => {
+    ($($module:ident::$case:ident => $reference:ident, $device:ident;)+) => {
         mod reference {
             $(#[test] fn $reference() {
-                crate::cases::$case(&|options| vyre_runtime::Runtime::open(&vyre_runtime::DeviceChoice::Reference, options).unwrap());
+                crate::$module::$case(&|options| vyre_runtime::Runtime::open(&vyre_runtime::DeviceChoice::Reference, options).unwrap());
             })+
         }
         mod device {
             $(#[test]
             #[ignore = "needs a Vulkan device; run by cargo xtask test"]
             fn $device() {
-                crate::cases::$case(&crate::open_device);
+                crate::$module::$case(&crate::open_device);
             })+
         }
     };
@@ -38,19 +39,24 @@ fn open_device(options: &Options) -> Runtime {
 }
 
 on_every_engine! {
-    operations_match_a_model_with_any_number_of_workers => operations, device_operations;
-    bad_slots_fault_and_good_ones_run_after_them => faults, device_faults;
-    one_partition_is_a_fifo => fifo, device_fifo;
-    higher_priorities_come_first_but_lower_ones_come => priorities, device_priorities;
-    every_partition_alone_is_served => partitions, device_partitions;
-    drain_exit_abort_and_relaunch_keep_the_tally => life, device_life;
-    waits_last_as_long_as_they_say => timeouts, device_timeouts;
-    resources_come_and_go_while_the_kernel_runs => resources, device_resources;
-    a_lost_device_is_opened_again_and_the_file_hashed_once_more => loss, device_loss;
-    a_rebuild_reports_every_ticket => rebuild, device_rebuild;
-    the_litmus_test_finds_nothing => litmus, device_litmus;
-    files_of_all_sizes_have_their_hash => hashes, device_hashes;
-    a_bad_file_does_not_disturb_the_next => bad_files, device_bad_files;
-    recycled_blocks_are_never_stale => recycled, device_recycled_blocks_are_never_stale;
-    staging_tiers_count_what_they_copy => tiers, device_tiers;
+    cases::operations_match_a_model_with_any_number_of_workers => operations, device_operations;
+    operations::words_are_stored_loaded_added_and_swapped => words, device_words;
+    operations::equal_additions_all_count => additions, device_additions;
+    operations::bad_word_slots_fault => word_faults, device_word_faults;
+    operations::reductions_match_a_model => reductions, device_reductions;
+    operations::histograms_match_a_model => histograms, device_histograms;
+    cases::bad_slots_fault_and_good_ones_run_after_them => faults, device_faults;
+    cases::one_partition_is_a_fifo => fifo, device_fifo;
+    cases::higher_priorities_come_first_but_lower_ones_come => priorities, device_priorities;
+    cases::every_partition_alone_is_served => partitions, device_partitions;
+    cases::drain_exit_abort_and_relaunch_keep_the_tally => life, device_life;
+    cases::waits_last_as_long_as_they_say => timeouts, device_timeouts;
+    cases::resources_come_and_go_while_the_kernel_runs => resources, device_resources;
+    cases::a_lost_device_is_opened_again_and_the_file_hashed_once_more => loss, device_loss;
+    cases::a_rebuild_reports_every_ticket => rebuild, device_rebuild;
+    cases::the_litmus_test_finds_nothing => litmus, device_litmus;
+    cases::files_of_all_sizes_have_their_hash => hashes, device_hashes;
+    cases::a_bad_file_does_not_disturb_the_next => bad_files, device_bad_files;
+    cases::recycled_blocks_are_never_stale => recycled, device_recycled_blocks_are_never_stale;
+    cases::staging_tiers_count_what_they_copy => tiers, device_tiers;
 }

@@ -1,0 +1,187 @@
+//! The operations on words: each against a model, on every engine.
+
+use std::time::{Duration, Instant};
+
+use vyre_runtime::Resource;
+use vyre_runtime::protocol::completion::Status;
+use vyre_runtime::protocol::fault::Fault;
+use vyre_runtime::protocol::geometry::Priority;
+use vyre_runtime::protocol::operation::{ACCUMULATORS, MAX_BINS, MAX_TILE_BYTES, Operation, Reduction};
+use vyre_runtime::protocol::slot::{Operand, Slot};
+use vyre_runtime::vk::MemoryUse;
+
+use crate::Open;
+use crate::cases::{end, noise, options, run};
+
+fn word_slot(operation: Operation, place: Operand, args: &[u32]) -> Slot {
+    let slot = Slot { input: place, output: place, ..Slot::new(operation) };
+    slot.tiled(4, 4, 1).with_args(args).unwrap()
+}
+
+pub(crate) fn words_are_stored_loaded_added_and_swapped(open: Open) {
+    let mut runtime = open(&options(320, Some(3)));
+    let memory = runtime.allocate(64, MemoryUse::Local).unwrap();
+    let place = memory.at(60);
+    let mut word = |operation, args: &[u32]| {
+        let completion = run(&mut runtime, &word_slot(operation, place, args));
+        assert_eq!(completion.status, Status::Done, "{operation:?}: {:?}", completion.fault);
+        completion.results[0]
+    };
+    assert_eq!(word(Operation::StoreU32, &[0xffff_fff0]), 0);
+    assert_eq!(word(Operation::LoadU32, &[]), 0xffff_fff0);
+    assert_eq!(word(Operation::AtomicAdd, &[0x20]), 0xffff_fff0);
+    assert_eq!(word(Operation::CompareSwap, &[0x11, 7]), 0x10, "the word is another, so nothing is stored");
+    assert_eq!(word(Operation::CompareSwap, &[0x10, 7]), 0x10);
+    assert_eq!(word(Operation::LoadU32, &[]), 7);
+    end(runtime);
+}
+
+/// Equal slots are all run: a predecessor took equal additions for one.
+pub(crate) fn equal_additions_all_count(open: Open) {
+    let mut runtime = open(&options(320, Some(7)));
+    let memory = runtime.allocate(4, MemoryUse::Local).unwrap();
+    run(&mut runtime, &word_slot(Operation::StoreU32, memory.at(0), &[0]));
+    let mut before = Vec::new();
+    for _ in 0..20 {
+        let slots = [word_slot(Operation::AtomicAdd, memory.at(0), &[3]); 50];
+        runtime.publish_all(Priority::Normal, &slots).unwrap();
+        runtime.drain(Duration::from_secs(60)).unwrap();
+        while let Some(completion) = runtime.reap().unwrap() {
+            before.push(completion.results[0]);
+        }
+    }
+    before.sort_unstable();
+    assert!(before.iter().copied().eq((0..3000).step_by(3)), "each addition saw another value");
+    assert_eq!(run(&mut runtime, &word_slot(Operation::LoadU32, memory.at(0), &[])).results[0], 3000);
+    end(runtime);
+}
+
+pub(crate) fn bad_word_slots_fault(open: Open) {
+    let mut runtime = open(&options(320, Some(2)));
+    let shared = runtime.allocate(4096, MemoryUse::DeviceToHost).unwrap();
+    let memory = runtime.allocate(4096, MemoryUse::Local).unwrap();
+    let (place, handle) = (memory.at(0), shared.handle().word());
+    let store = word_slot(Operation::StoreU32, place, &[1]);
+    let reduce = Slot { input: place, output: place, ..Slot::new(Operation::Reduce) }.tiled(64, 64, 1);
+    let reduce = |args: &[u32]| reduce.with_args(args).unwrap();
+    let histogram = Slot { input: place, output: place, ..Slot::new(Operation::Histogram) }.tiled(64, 64, 1);
+    let histogram = |args: &[u32]| histogram.with_args(args).unwrap();
+    let cases = [
+        (word_slot(Operation::AtomicAdd, shared.at(0), &[1]), Fault::AccessDenied, handle),
+        (word_slot(Operation::CompareSwap, shared.at(0), &[1, 2]), Fault::AccessDenied, handle),
+        (Slot { output: shared.at(0), ..histogram(&[0]) }, Fault::AccessDenied, handle),
+        (Slot { tiles: 2, ..store }, Fault::BadArgument, 2),
+        (Slot { length: 8, ..store }, Fault::BadArgument, 8),
+        (word_slot(Operation::StoreU32, memory.at(4096), &[1]), Fault::OutOfRange, 4096),
+        (word_slot(Operation::LoadU32, memory.at(2), &[]), Fault::Misaligned, 2),
+        (reduce(&[0, 1]), Fault::BadArgument, 0),
+        (reduce(&[9, 1]), Fault::BadArgument, 9),
+        (reduce(&[1, 0]), Fault::BadArgument, 0),
+        (Slot { output: memory.at(4), ..reduce(&[1, 1]) }, Fault::Misaligned, 4),
+        (Slot { length: 62, ..reduce(&[1, 1]) }, Fault::Misaligned, 62),
+        (histogram(&[2]), Fault::BadArgument, 2),
+        (histogram(&[1, 0, 0, 0]), Fault::BadArgument, 0),
+        (histogram(&[1, 0, 0, MAX_BINS + 1]), Fault::BadArgument, MAX_BINS + 1),
+        (histogram(&[1, 0, 32, 4]), Fault::BadArgument, 32),
+        (Slot { output: memory.at(3076), ..histogram(&[0]) }, Fault::OutOfRange, 3076),
+    ];
+    for (slot, fault, word) in cases {
+        let found = run(&mut runtime, &slot);
+        assert_eq!((found.status, found.fault, found.fault_word), (Status::Faulted, fault, word), "{slot:?}");
+    }
+    end(runtime);
+}
+
+/// A tile's result by the definition in the operation table.
+fn model(reduction: Reduction, words: &[u32]) -> u32 {
+    let mut sums = vec![reduction.identity(); ACCUMULATORS as usize];
+    for (i, word) in words.iter().enumerate() {
+        sums[i % 32] = reduction.join(sums[i % 32], *word);
+    }
+    for stride in [16, 8, 4, 2, 1] {
+        for j in 0..stride {
+            sums[j] = reduction.join(sums[j], sums[j + stride]);
+        }
+    }
+    sums[0]
+}
+
+fn stamped(resource: &Resource, offset: usize, stamp: u32) -> u32 {
+    let start = Instant::now();
+    loop {
+        match resource.read_stamped_word(offset, stamp).unwrap() {
+            Some(word) => return word,
+            None => assert!(start.elapsed() < Duration::from_secs(10), "the result at {offset} never came"),
+        }
+    }
+}
+
+pub(crate) fn reductions_match_a_model(open: Open) {
+    for workers in [1, 7] {
+        let mut runtime = open(&options(320, Some(workers)));
+        let len = 100_000;
+        let input = runtime.allocate(len, MemoryUse::HostToDevice).unwrap();
+        let output = runtime.allocate(800, MemoryUse::DeviceToHost).unwrap();
+        let integers = noise(len as usize, 5);
+        // Floats of all magnitudes whose sums stay normal numbers.
+        let float =
+            |word: &[u8; 4]| f32::from(i16::from_le_bytes([word[0], word[1]])) * (f32::from(word[2]) / 4.0).exp2();
+        let floats: Vec<u8> = integers.as_chunks::<4>().0.iter().flat_map(|word| float(word).to_le_bytes()).collect();
+        let mut stamp = 0;
+        for (reduction, name) in Reduction::ALL {
+            let data = if name.ends_with("F32") { &floats } else { &integers };
+            input.write(0, data).unwrap();
+            let words: Vec<u32> = data.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
+            for (length, span) in [(0, 64), (4, 4), (124, 128), (4096, 1000), (len as u32, MAX_TILE_BYTES)] {
+                stamp += 1;
+                let slot = Slot { input: input.at(0), output: output.at(8), ..Slot::new(Operation::Reduce) };
+                let slot = slot.tiled(length, span, 1).with_args(&[reduction.code(), stamp]).unwrap();
+                assert_eq!(run(&mut runtime, &slot).status, Status::Done);
+                let tiles: Vec<_> = words[..length as usize / 4].chunks(span as usize / 4).collect();
+                for tile in 0..tiles.len().max(1) {
+                    let expected = model(*reduction, tiles.get(tile).copied().unwrap_or_default());
+                    assert_eq!(
+                        stamped(&output, 8 + 8 * tile, stamp),
+                        expected,
+                        "{name} of {length} bytes, tile {tile}"
+                    );
+                }
+            }
+        }
+        end(runtime);
+    }
+}
+
+pub(crate) fn histograms_match_a_model(open: Open) {
+    for workers in [1, 7] {
+        let mut runtime = open(&options(320, Some(workers)));
+        let len = 100_000;
+        let input = runtime.allocate(len, MemoryUse::HostToDevice).unwrap();
+        let bins = runtime.allocate(1024, MemoryUse::Local).unwrap();
+        let data = noise(len as usize, 6);
+        input.write(0, &data).unwrap();
+        let words: Vec<u32> = data.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
+        // Bytes; then words from 2^30 on in 40 bins of 2^26, so that some fall outside on either side.
+        for (args, count) in [([0, 0, 0, 0], 256), ([1, 1 << 30, 26, 40], 40)] {
+            let fill = Slot { output: bins.at(0), ..Slot::new(Operation::Fill) }.tiled(1024, 1024, 1);
+            assert_eq!(run(&mut runtime, &fill).status, Status::Done);
+            let slot = Slot { input: input.at(0), output: bins.at(0), ..Slot::new(Operation::Histogram) };
+            let slot = slot.tiled(len as u32, 4096, 1).with_args(&args).unwrap();
+            // Twice: counts are added to what is there.
+            for _ in 0..2 {
+                assert_eq!(run(&mut runtime, &slot).status, Status::Done);
+            }
+            let mut expected = vec![0_u32; 256];
+            let elements: Vec<u32> = match args[0] {
+                0 => data.iter().map(|byte| u32::from(*byte)).collect(),
+                _ => words.iter().map(|word| word.wrapping_sub(args[1]) >> args[2]).collect(),
+            };
+            elements.iter().filter(|bin| **bin < count).for_each(|bin| expected[*bin as usize] += 2);
+            for bin in (0..256).step_by(5) {
+                let found = run(&mut runtime, &word_slot(Operation::LoadU32, bins.at(4 * bin), &[])).results[0];
+                assert_eq!(found, expected[bin as usize], "bin {bin} of {args:?}");
+            }
+        }
+        end(runtime);
+    }
+}

@@ -1,0 +1,46 @@
+// HISTOGRAM: how many elements of a tile fall into each bin, counted in shared memory and added to the output once a tile.
+
+shared uint s_bins[MAX_BINS];
+
+uint histogram_bins() { return s_slot[SLOT_ARGS] == 0u ? 256u : s_slot[SLOT_ARGS + 3u]; }
+
+Verdict check_histogram(inout Tile tile) {
+    Verdict verdict = check_bytes();
+    uint bins = histogram_bins();
+    if (verdict.fault != FAULT_NONE) { return verdict; }
+    if (s_slot[SLOT_ARGS] > 1u) { return Verdict(FAULT_BAD_ARGUMENT, s_slot[SLOT_ARGS]); }
+    if (bins == 0u || bins > MAX_BINS) { return Verdict(FAULT_BAD_ARGUMENT, bins); }
+    if (s_slot[SLOT_ARGS] == 1u && s_slot[SLOT_ARGS + 2u] > 31u) { return Verdict(FAULT_BAD_ARGUMENT, s_slot[SLOT_ARGS + 2u]); }
+    verdict = resolve_input(s_slot[SLOT_LENGTH], tile);
+    if (verdict.fault == FAULT_NONE) { verdict = resolve_output(bins * 4u, ACCESS_WRITE | ACCESS_ATOMIC, tile); }
+    tile.source = address_at(tile.source, tile.number * s_slot[SLOT_TILE_SPAN]);
+    tile.bytes = tile_bytes(tile.number, s_slot[SLOT_TILE_SPAN]);
+    return verdict;
+}
+
+uint histogram_fuel(Tile tile) { return (tile.bytes / 4u + 2u * MAX_BINS) / LANES + 8u; }
+
+void count_bin(uint bin, uint bins) {
+    if (bin < bins) { atomicAdd(s_bins[bin], 1u); }
+}
+
+void histogram_tile(Tile tile) {
+    uint bins = histogram_bins();
+    for (uint i = LANE; i < bins; i += LANES) { s_bins[i] = 0u; }
+    meet();
+    for (uint i = LANE; i < tile.bytes / 4u; i += LANES) {
+        uint word = Words(tile.source).w[i];
+        if (s_slot[SLOT_ARGS] == 0u) {
+            count_bin(word & 0xffu, bins);
+            count_bin(word >> 8 & 0xffu, bins);
+            count_bin(word >> 16 & 0xffu, bins);
+            count_bin(word >> 24, bins);
+        } else {
+            count_bin((word - s_slot[SLOT_ARGS + 1u]) >> s_slot[SLOT_ARGS + 2u], bins);
+        }
+    }
+    meet();
+    for (uint i = LANE; i < bins; i += LANES) {
+        if (s_bins[i] != 0u) { atomicAdd(Words(tile.target).w[i], s_bins[i], RELAXED); }
+    }
+}

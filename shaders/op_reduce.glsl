@@ -1,0 +1,55 @@
+// REDUCE: the words of a tile to one. 32 accumulators whatever the number of lanes, so that floats sum alike everywhere.
+
+shared uint s_accumulators[ACCUMULATORS];
+
+Verdict check_reduce(inout Tile tile) {
+    Verdict verdict = check_bytes();
+    uint kind = s_slot[SLOT_ARGS];
+    uint tiles = s_slot[SLOT_TILES];
+    if (verdict.fault != FAULT_NONE) { return verdict; }
+    if (kind < REDUCE_SUM || kind > REDUCE_MAX_F32) { return Verdict(FAULT_BAD_ARGUMENT, kind); }
+    if (s_slot[SLOT_ARGS + 1u] == 0u) { return Verdict(FAULT_BAD_ARGUMENT, 0u); }
+    if ((s_slot[SLOT_OUTPUT + 1u] & 7u) != 0u) { return Verdict(FAULT_MISALIGNED, s_slot[SLOT_OUTPUT + 1u]); }
+    verdict = resolve_input(s_slot[SLOT_LENGTH], tile);
+    if (verdict.fault == FAULT_NONE) { verdict = resolve_output(tiles * 8u, ACCESS_WRITE, tile); }
+    tile.source = address_at(tile.source, tile.number * s_slot[SLOT_TILE_SPAN]);
+    tile.target = address_at(tile.target, tile.number * 8u);
+    tile.bytes = tile_bytes(tile.number, s_slot[SLOT_TILE_SPAN]);
+    return verdict;
+}
+
+uint reduce_fuel(Tile tile) { return tile.bytes / 4u / LANES + 2u * (ACCUMULATORS / min(LANES, ACCUMULATORS)) + 16u; }
+
+uint reduce_join(uint kind, uint sum, uint element) {
+    if (kind == REDUCE_SUM) { return sum + element; }
+    if (kind == REDUCE_SUM_F32) { return floatBitsToUint(uintBitsToFloat(sum) + uintBitsToFloat(element)); }
+    bool minimum = kind == REDUCE_MIN_U32 || kind == REDUCE_MIN_I32 || kind == REDUCE_MIN_F32;
+    // The lesser of the two is the one that a minimum takes; NaN is never less.
+    uint a = minimum ? element : sum;
+    uint b = minimum ? sum : element;
+    bool less = a < b;
+    if (kind == REDUCE_MIN_I32 || kind == REDUCE_MAX_I32) { less = int(a) < int(b); }
+    if (kind == REDUCE_MIN_F32 || kind == REDUCE_MAX_F32) { less = uintBitsToFloat(a) < uintBitsToFloat(b); }
+    return less ? element : sum;
+}
+
+void reduce_tile(Tile tile) {
+    uint kind = s_slot[SLOT_ARGS];
+    uint words = tile.bytes / 4u;
+    for (uint j = LANE; j < ACCUMULATORS; j += LANES) {
+        uint sum = REDUCE_IDENTITY[kind];
+        for (uint i = j; i < words; i += ACCUMULATORS) { sum = reduce_join(kind, sum, Words(tile.source).w[i]); }
+        s_accumulators[j] = sum;
+    }
+    for (uint stride = ACCUMULATORS / 2u; stride > 0u; stride /= 2u) {
+        meet();
+        for (uint j = LANE; j < stride; j += LANES) {
+            s_accumulators[j] = reduce_join(kind, s_accumulators[j], s_accumulators[j + stride]);
+        }
+    }
+    meet();
+    // A tile behind the end of the input writes nothing.
+    if (LANE == 0u && (words != 0u || tile.number == 0u)) {
+        store_stamped(tile.target, 0u, s_accumulators[0], s_slot[SLOT_ARGS + 1u]);
+    }
+}
