@@ -125,7 +125,8 @@ const uint OP_ATOMIC_ADD = 7u;
 const uint OP_COMPARE_SWAP = 8u;
 const uint OP_REDUCE = 9u;
 const uint OP_HISTOGRAM = 10u;
-const uint OP_LAST = 10u;
+const uint OP_FENCE = 11u;
+const uint OP_LAST = 11u;
 
 // Reductions.
 const uint REDUCE_SUM = 1u;

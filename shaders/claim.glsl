@@ -127,8 +127,10 @@ Claim choose(inout Worker worker, uint seen) {
 // The generation behind this one: wire tickets wrap after the partition's laps.
 uint next_generation(Claim claim) { return claim.generation + 1u == s_laps[claim.priority] ? 0u : claim.generation + 1u; }
 
-// What lane 0 got: nothing, or
+// What lane 0 got: 0 for nothing, or one of these.
 shared uint s_taken;
+const bool HAS_FENCE = (OPERATIONS >> OP_FENCE & 1u) != 0u;
+
 const uint TAKEN = 1u;
 // Another tile of the slot has faulted, so this one is spared.
 const uint TAKEN_SPARED = 2u;
@@ -173,7 +175,10 @@ uint take_tile(inout Worker worker, inout Claim claim) {
     claim.tiles = clamp(s_slot[SLOT_TILES], 1u, MAX_TILES);
     // Else it is reserved but not yet published, or our front is stale.
     bool published = s_slot[SLOT_SEQUENCE] == claim.generation + 1u;
-    if (LANE == 0u) { s_taken = published ? take_from(claim, tiles) : 0u; }
+    // A fence is taken when all slots before it have completed; until then the partition gives nothing.
+    bool held = HAS_FENCE && s_slot[SLOT_OPERATION] == OP_FENCE &&
+        s_slot[SLOT_ARGS] != local_load(LOCAL_COMPLETED + claim.priority);
+    if (LANE == 0u) { s_taken = published && !held ? take_from(claim, tiles) : 0u; }
     load_context();
     meet();
     uint taken = s_taken;

@@ -80,7 +80,7 @@ uint tile_fuel(Tile tile) {
     if (tile.operation == OP_BLAKE3) { return blake3_fuel(tile); }
     if (tile.operation == OP_REDUCE) { return reduce_fuel(tile); }
     if (tile.operation == OP_HISTOGRAM) { return histogram_fuel(tile); }
-    return tile.operation == OP_NOP ? 0u : tile.bytes / 4u / LANES + 5u;
+    return tile.operation == OP_NOP || tile.operation == OP_FENCE ? 0u : tile.bytes / 4u / LANES + 5u;
 }
 
 Verdict check_operation(inout Tile tile) {
@@ -88,6 +88,7 @@ Verdict check_operation(inout Tile tile) {
     if (tile.operation == OP_COPY && compiled(OP_COPY)) { return check_copy(tile); }
     if (tile.operation == OP_BLAKE3 && compiled(OP_BLAKE3)) { return check_blake3(tile); }
     if (is_word_operation(tile.operation)) { return check_word(tile); }
+    if (tile.operation == OP_FENCE && s_slot[SLOT_TILES] != 1u) { return Verdict(FAULT_BAD_ARGUMENT, s_slot[SLOT_TILES]); }
     if (tile.operation == OP_REDUCE && compiled(OP_REDUCE)) { return check_reduce(tile); }
     if (tile.operation == OP_HISTOGRAM && compiled(OP_HISTOGRAM)) { return check_histogram(tile); }
     return ACCEPTED;

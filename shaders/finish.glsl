@@ -35,7 +35,6 @@ void complete_slot(Claim claim, Verdict verdict) {
     meet_device();
     if (LANE == 0u) {
         local_store(state_word(claim.index, STATE_TILES), next_generation(claim) << 16);
-        local_add(LOCAL_COMPLETED + claim.priority, 1u);
         if (verdict.fault != FAULT_NONE) { local_add(LOCAL_COUNTERS + COUNTER_FAULTED, 1u); }
         s_position = local_add(LOCAL_COMPLETION_TAIL, 1u);
     }
@@ -44,6 +43,8 @@ void complete_slot(Claim claim, Verdict verdict) {
     uint word = HEADER_WORDS + (position & (s_completion_records - 1u)) * RECORD_WORDS;
     uint stamp = (position >> findLSB(s_completion_records)) + 1u;
     write_record(REGION_COMPLETIONS, word, stamp, completion_word(claim, verdict));
+    // Counted when the slot has its place in the completion ring, so that a fence that waits for it gets a later one.
+    if (LANE == 0u) { local_add(LOCAL_COMPLETED + claim.priority, 1u); }
 }
 
 // Counts the tile; the worker that ends the slot's last one completes the slot. All lanes run this.

@@ -84,6 +84,8 @@ void act(inout Worker worker, Look look) {
     meet();
     uint taken = take_tile(worker, claim);
     if (leaves_work(look, claim, taken)) { mirror(look); }
+    // What is there cannot be taken: by this worker not now, or by nobody until a fence passes.
+    if (taken == 0u) { pause(worker); }
     if (taken != 0u) {
         worker.looks = 0u;
         Tile tile;

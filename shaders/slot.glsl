@@ -16,8 +16,8 @@ const uint ROW_INPUT = 8u;
 const uint ROW_OUTPUT = 16u;
 shared uint s_context[3u * ROW];
 
-// A kernel that has only NOP reads no entries.
-const bool HAS_OPERANDS = (OPERATIONS & ~(1u << OP_NOP)) != 0u;
+// A kernel of operations without operands reads no entries.
+const bool HAS_OPERANDS = (OPERATIONS & ~(1u << OP_NOP | 1u << OP_FENCE)) != 0u;
 const uint CONTEXT_WORDS = HAS_OPERANDS ? 3u * ROW : ROW;
 
 uint slot_word(uint index, uint word) { return HEADER_WORDS + index * SLOT_WORDS + word; }

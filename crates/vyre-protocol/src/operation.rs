@@ -43,6 +43,10 @@ wire_codes! {
         /// `(x - args[1]) >> args[2]`, of `args[3]` bins, at most [`MAX_BINS`]; what falls outside counts nowhere. The output
         /// needs [`ATOMIC`](crate::resource::ATOMIC). Not idempotent.
         Histogram = 10 => "OP_HISTOGRAM",
+        /// Completes when all slots that were published before it in its partition have completed, and not earlier; until then no
+        /// slot behind it in the partition is claimed. One tile. The ring sets `args[0]` to the low word of the slot's ticket,
+        /// which is how many slots must have completed.
+        Fence = 11 => "OP_FENCE",
     }
 }
 
@@ -109,8 +113,8 @@ pub const MAX_BINS: u32 = 256;
 /// Whether results lie in memory without stamps, so that a completion says nothing of when the host may read them.
 #[must_use]
 pub const fn leaves_bulk(code: u32) -> bool {
-    use Operation::{AtomicAdd, Blake3, CompareSwap, LoadU32, Nop, Reduce};
-    !matches!(Operation::from_code(code), Some(Nop | Blake3 | LoadU32 | AtomicAdd | CompareSwap | Reduce))
+    use Operation::{AtomicAdd, Blake3, CompareSwap, Fence, LoadU32, Nop, Reduce};
+    !matches!(Operation::from_code(code), Some(Nop | Blake3 | LoadU32 | AtomicAdd | CompareSwap | Reduce | Fence))
 }
 
 /// Largest tile of FILL and COPY in bytes. A tile is the unit between two looks at more urgent work, and bounds the fuel that

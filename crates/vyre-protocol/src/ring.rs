@@ -14,6 +14,7 @@ use crate::decode::DecodeError;
 use crate::fault::Fault;
 use crate::geometry::{Geometry, PARTITIONS, Priority};
 use crate::header::HEADER_WORDS;
+use crate::operation::Operation;
 use crate::slot::{SLOT_WORDS, Slot, SlotError};
 use crate::stamped;
 use crate::words::SharedWords;
@@ -212,11 +213,7 @@ impl<W: SharedWords> Ring<W> {
         let first = self.published[priority.index()];
         self.check(priority, slots)?;
         for (ticket, slot) in (first..).zip(slots) {
-            let base = self.slot_word(partition.slot(ticket));
-            for (i, word) in slot.to_words().into_iter().enumerate().skip(1) {
-                self.memory.slots.store(base + i, word);
-            }
-            self.busy[partition.slot(ticket) as usize] = true;
+            self.write(partition.slot(ticket), ticket, slot);
         }
         self.memory.slots.publish_fence();
         let end = first + slots.len() as u64;
@@ -232,6 +229,30 @@ impl<W: SharedWords> Ring<W> {
             self.memory.control.publish_fence();
         }
         Ok(first..end)
+    }
+
+    /// Publishes all slots and a FENCE behind them, or nothing; the last ticket is the fence's. Without slots it is a fence alone.
+    ///
+    /// # Errors
+    /// [`PublishError`]; nothing was changed.
+    pub fn publish_batch(&mut self, priority: Priority, slots: &[Slot]) -> Result<Range<u64>, PublishError> {
+        let tenant = slots.last().map_or(0, |slot| slot.tenant);
+        let fence = Slot { tenant, ..Slot::new(Operation::Fence) };
+        let batch: Vec<_> = slots.iter().copied().chain([fence]).collect();
+        self.publish_all(priority, &batch)
+    }
+
+    /// Writes all of a slot but its sequence.
+    fn write(&mut self, place: u32, ticket: u64, slot: &Slot) {
+        let mut slot = *slot;
+        if slot.operation == Operation::Fence.code() {
+            slot.args[0] = ticket as u32;
+        }
+        let base = self.slot_word(place);
+        for (i, word) in slot.to_words().into_iter().enumerate().skip(1) {
+            self.memory.slots.store(base + i, word);
+        }
+        self.busy[place as usize] = true;
     }
 
     fn check(&self, priority: Priority, slots: &[Slot]) -> Result<(), PublishError> {

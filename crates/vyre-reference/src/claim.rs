@@ -3,7 +3,8 @@
 use vyre_protocol::control::{DOORBELLS, LAPS, POLLED_WORDS, PRIORITY_OFFSETS};
 use vyre_protocol::geometry::PARTITIONS;
 use vyre_protocol::header::{HEADER_WORDS, RegionKind};
-use vyre_protocol::local::{COUNTERS, HOT, HOT_LEASE, MIRROR, SLOT_STATE_WORDS, SLOT_STATES};
+use vyre_protocol::local::{COMPLETED, COUNTERS, HOT, HOT_LEASE, MIRROR, SLOT_STATE_WORDS, SLOT_STATES};
+use vyre_protocol::operation::Operation;
 use vyre_protocol::slot::{MAX_TILES, SLOT_WORDS};
 use vyre_protocol::words::SharedWords;
 
@@ -98,6 +99,9 @@ impl Worker<'_> {
         if self.region(RegionKind::Ring).load_acquire(slot_word(index, 0)) != generation + 1 {
             return None;
         }
+        if self.is_held(priority, index) {
+            return None;
+        }
         let word = self.local.load_acquire(state_word(index, STATE_TILES) as usize);
         let tiles = self.region(RegionKind::Ring).load(slot_word(index, 2)).clamp(1, MAX_TILES);
         let claim = Claim { priority, ticket, generation, index, tile: word & 0xffff, tiles };
@@ -115,6 +119,12 @@ impl Worker<'_> {
             self.local.add(COUNTERS, 1, Ordering::Relaxed);
         }
         taken.then_some(claim)
+    }
+
+    /// Whether a fence stands there for which slots before it have yet to complete.
+    fn is_held(&self, priority: u32, index: u32) -> bool {
+        let word = |word| self.region(RegionKind::Ring).load(slot_word(index, word));
+        word(1) == Operation::Fence.code() && word(10) != self.local.load_acquire((COMPLETED + priority) as usize)
     }
 
     /// Takes a tile, higher partitions first. After [`STARVATION_GUARD`] claims from above while lower work waits, the next

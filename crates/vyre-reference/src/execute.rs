@@ -57,6 +57,8 @@ impl Worker<'_> {
         let operation = self.check_slot(slot)?;
         match operation {
             Operation::Nop => {}
+            Operation::Fence if slot.tiles != 1 => return Err((Fault::BadArgument, slot.tiles)),
+            Operation::Fence => {}
             Operation::Fill => {
                 check_bytes(slot)?;
                 let output = self.resolve(slot, slot.output, slot.length, WRITE)?;

@@ -42,7 +42,6 @@ impl Worker<'_> {
     /// Moves the slot to its next generation, counts it and writes its completion.
     fn complete_slot(&self, claim: Claim, slot: &Slot, (fault, word): (u32, u32), result: ResultWord) {
         self.local.store_release(state_word(claim.index, STATE_TILES), self.next_generation(claim) << 16);
-        self.local.add(COMPLETED + claim.priority, 1, Ordering::Relaxed);
         let status = if fault == Fault::None.code() { Status::Done } else { Status::Faulted };
         if status == Status::Faulted {
             self.local.add(COUNTERS + 2, 1, Ordering::Relaxed);
@@ -54,6 +53,8 @@ impl Worker<'_> {
         let base = HEADER_WORDS + (position & (records - 1)) * (RECORD_BYTES / 4);
         let record = [claim.ticket, state, word, origin, result, 0, 0, 0];
         stamped::store(self.region(RegionKind::Completions), base as usize, stamped::stamp(position, records), &record);
+        // Counted when the slot has its place in the completion ring, so that a fence that waits for it gets a later one.
+        self.local.add(COMPLETED + claim.priority, 1, Ordering::Release);
         self.completed.ring();
     }
 }

@@ -170,6 +170,18 @@ impl Runtime {
         Ok(tickets)
     }
 
+    /// Publishes all slots and a fence behind them, or nothing. The last ticket is the fence's: waiting for it is waiting for all
+    /// that was published in the partition until then.
+    ///
+    /// # Errors
+    /// [`PublishError`]; nothing was changed.
+    pub fn publish_batch(&mut self, priority: Priority, slots: &[Slot]) -> Result<Range<u64>, PublishError> {
+        self.settle();
+        let tickets = self.ring.publish_batch(priority, slots)?;
+        self.engine.note_outstanding(self.ring.tally().outstanding());
+        Ok(tickets)
+    }
+
     /// Waits until resources made while quanta were in flight are resident. Drivers collect residency when a quantum is
     /// submitted, so those in flight may not see them.
     fn settle(&mut self) {

@@ -206,3 +206,23 @@ fn c19_payload_then_fence_then_sequence_then_fence_then_doorbell() {
     let payload = |base: usize| (1..16).map(|i| format!("s{}", base + i)).collect::<Vec<_>>().join(" ");
     assert_eq!(seen, format!("{} {} fence s16 s32 fence c16 fence", payload(16), payload(32)));
 }
+
+#[test]
+fn d26_a_batch_takes_its_slots_and_one_for_the_fence() {
+    let (mut ring, memory) = ring(25);
+    let word = |index: usize, word: usize| memory.slots.load(16 + 16 * (5 + index) + word);
+    assert_eq!(ring.publish_batch(Priority::High, &[NOP, NOP]).unwrap(), 0..3);
+    assert_eq!((word(2, 1), word(2, 10)), (Operation::Fence.code(), 2), "the fence waits for both");
+    assert_eq!(ring.publish_batch(Priority::High, &[]).unwrap(), 3..4, "an empty batch is one fence");
+    assert_eq!((word(3, 1), word(3, 10)), (Operation::Fence.code(), 3));
+    let before = dump(&memory);
+    let refused = ring.publish_batch(Priority::High, &[NOP]).unwrap_err();
+    assert!(matches!(refused, PublishError::Occupied { ticket: 0, .. }), "the fence has no place: {refused}");
+    assert_eq!(dump(&memory), before);
+    for (position, ticket) in (0..4).enumerate() {
+        complete(&ring, &memory, position as u32, Priority::High, ticket);
+        ring.reap().unwrap().unwrap();
+    }
+    assert_eq!(ring.publish_batch(Priority::High, &[NOP]).unwrap(), 4..6);
+    assert_eq!(ring.publish_batch(Priority::High, &[NOP]).unwrap(), 6..8, "two batches back to back");
+}

@@ -2,6 +2,7 @@
 //! that `VYRE_TEST_DEVICE` names.
 
 mod cases;
+mod fences;
 mod operations;
 
 use vyre_runtime::{DeviceChoice, EngineKind, Options, Runtime};
@@ -45,6 +46,9 @@ on_every_engine! {
     operations::bad_word_slots_fault => word_faults, device_word_faults;
     operations::reductions_match_a_model => reductions, device_reductions;
     operations::histograms_match_a_model => histograms, device_histograms;
+    fences::f39_a_fence_completes_after_what_is_before_it_and_not_earlier => fences, device_fences;
+    fences::a_fence_holds_up_its_own_partition_only => fence_partition, device_fence_partition;
+    fences::d26_batches_follow_each_other_and_empty_ones_are_fences => batches, device_batches;
     cases::bad_slots_fault_and_good_ones_run_after_them => faults, device_faults;
     cases::one_partition_is_a_fifo => fifo, device_fifo;
     cases::higher_priorities_come_first_but_lower_ones_come => priorities, device_priorities;
