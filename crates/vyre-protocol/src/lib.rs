@@ -56,6 +56,7 @@ pub mod ring;
 pub mod slot;
 pub mod stamped;
 pub mod status;
+pub mod tenants;
 pub mod words;
 
 /// Version of everything in this crate that another side can see. It changes whenever a byte moves.

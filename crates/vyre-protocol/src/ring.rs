@@ -7,6 +7,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
+use core::time::Duration;
 
 use crate::completion::{Status, WireCompletion};
 use crate::control::{COMMAND, Command, DOORBELLS, SNAPSHOT_REQUEST};
@@ -17,6 +18,7 @@ use crate::header::HEADER_WORDS;
 use crate::operation::Operation;
 use crate::slot::{SLOT_WORDS, Slot, SlotError};
 use crate::stamped;
+use crate::tenants::{Revocation, TenantConfig, TenantError, TenantUsage, Tenants};
 use crate::words::SharedWords;
 
 /// Number of a published slot: its partition, and how many were published there before it.
@@ -107,6 +109,14 @@ pub enum PublishError {
         /// Slots of the partition.
         length: u32,
     },
+    /// A slot's tenant may not publish it.
+    #[error("slot {index} of the batch: {source}")]
+    Tenant {
+        /// Position in the batch.
+        index: usize,
+        /// Why not.
+        source: TenantError,
+    },
     /// A slot is not valid.
     #[error("slot {index} of the batch: {source}")]
     Slot {
@@ -150,8 +160,11 @@ pub struct Ring<W> {
     geometry: Geometry,
     memory: RingMemory<W>,
     published: [u64; PARTITIONS],
-    /// Per slot of the ring: whether its newest ticket is outstanding.
-    busy: Vec<bool>,
+    /// Per slot of the ring: the tenant whose ticket is outstanding there.
+    busy: Vec<Option<u32>>,
+    tenants: Tenants,
+    /// Time by the caller's clock, which fills the tenants' token buckets.
+    now: Duration,
     /// Position of the next completion, modulo 2^32.
     head: u32,
     snapshots: u32,
@@ -167,7 +180,9 @@ impl<W: SharedWords> Ring<W> {
             geometry,
             memory,
             published: [0; PARTITIONS],
-            busy: vec![false; geometry.counts().slots as usize],
+            busy: vec![None; geometry.counts().slots as usize],
+            tenants: Tenants::new(geometry.counts().tenants),
+            now: Duration::ZERO,
             head: 0,
             snapshots: 0,
             closed: false,
@@ -192,7 +207,8 @@ impl<W: SharedWords> Ring<W> {
     pub fn free(&self, priority: Priority) -> u32 {
         let partition = self.geometry.partition(priority);
         let next = self.published[priority.index()];
-        (0..u64::from(partition.length)).take_while(|i| !self.busy[partition.slot(next + i) as usize]).count() as u32
+        (0..u64::from(partition.length)).take_while(|i| self.busy[partition.slot(next + i) as usize].is_none()).count()
+            as u32
     }
 
     /// Publishes one slot.
@@ -252,7 +268,8 @@ impl<W: SharedWords> Ring<W> {
         for (i, word) in slot.to_words().into_iter().enumerate().skip(1) {
             self.memory.slots.store(base + i, word);
         }
-        self.busy[place as usize] = true;
+        self.busy[place as usize] = Some(slot.tenant);
+        self.tenants.published(slot.tenant, self.now);
     }
 
     fn check(&self, priority: Priority, slots: &[Slot]) -> Result<(), PublishError> {
@@ -266,8 +283,11 @@ impl<W: SharedWords> Ring<W> {
         let tenants = self.geometry.counts().tenants;
         for (index, (ticket, slot)) in (self.published[priority.index()]..).zip(slots).enumerate() {
             slot.validate(tenants).map_err(|source| PublishError::Slot { index, source })?;
+            let before = || slots[..index].iter().filter(|other| other.tenant == slot.tenant).count() as u64;
+            let admitted = self.tenants.admit(slot.tenant, slot.operation, before, self.now);
+            admitted.map_err(|source| PublishError::Tenant { index, source })?;
             let place = partition.slot(ticket);
-            if self.busy[place as usize] {
+            if self.busy[place as usize].is_some() {
                 let ticket = ticket - u64::from(partition.length);
                 return Err(PublishError::Occupied { priority, index: place, ticket });
             }
@@ -291,13 +311,18 @@ impl<W: SharedWords> Ring<W> {
         let priority = wire.priority;
         let partition = self.geometry.partition(priority);
         let number = partition.widen(wire.wire_ticket, self.published[priority.index()]);
-        let number = number.filter(|&number| self.busy[partition.slot(number) as usize]);
-        let number = number.ok_or(ReapError::Ticket { priority, wire: wire.wire_ticket })?;
-        self.busy[partition.slot(number) as usize] = false;
-        match wire.status {
-            Status::Done => self.tally.done += 1,
-            Status::Faulted => self.tally.faulted += 1,
-        }
+        // Whose slot it was the host knows itself; what the device says of it is not asked.
+        let owner = number.and_then(|number| self.busy[partition.slot(number) as usize].take());
+        let (Some(number), Some(tenant)) = (number, owner) else {
+            return Err(ReapError::Ticket { priority, wire: wire.wire_ticket });
+        };
+        let (done, faulted) = match wire.status {
+            Status::Done => (1, 0),
+            Status::Faulted => (0, 1),
+        };
+        self.tally.done += done;
+        self.tally.faulted += faulted;
+        self.tenants.finished(&self.memory.control, tenant, done, faulted);
         Ok(Some(Completion {
             ticket: Ticket { priority, number },
             operation: wire.operation,
@@ -322,6 +347,36 @@ impl<W: SharedWords> Ring<W> {
         let place = self.head & (records - 1);
         let base = HEADER_WORDS + place * stamped::RECORD_BYTES / crate::WORD_BYTES;
         (base as usize, stamped::stamp(self.head, records))
+    }
+
+    /// Tells the ring the time, by any clock that never goes back. Without it no token bucket fills.
+    pub fn set_time(&mut self, now: Duration) {
+        self.now = now;
+    }
+
+    /// Registers a tenant and gives its number, which slots carry. Numbers are used again when nothing of their last tenant is
+    /// outstanding.
+    ///
+    /// # Errors
+    /// [`TenantError`]: no number is free, or a limit is 0.
+    pub fn register_tenant(&mut self, config: TenantConfig) -> Result<u32, TenantError> {
+        self.tenants.register(&self.memory.control, config, self.now)
+    }
+
+    /// Refuses all further slots of a tenant.
+    ///
+    /// # Errors
+    /// [`TenantError`] if it is not registered.
+    pub fn revoke_tenant(&mut self, tenant: u32, how: Revocation) -> Result<(), TenantError> {
+        self.tenants.revoke(&self.memory.control, tenant, how)
+    }
+
+    /// Counts of a tenant's slots; those of a revoked one stay until its number is used again.
+    ///
+    /// # Errors
+    /// [`TenantError::Unknown`] if nobody ever had the number.
+    pub fn tenant_usage(&self, tenant: u32) -> Result<TenantUsage, TenantError> {
+        self.tenants.usage(tenant)
     }
 
     /// Tells the workers to run or to leave.
@@ -351,8 +406,8 @@ impl<W: SharedWords> Ring<W> {
             let partition = self.geometry.partition(priority);
             let end = self.published[priority.index()];
             for number in end.saturating_sub(u64::from(partition.length))..end {
-                let busy = &mut self.busy[partition.slot(number) as usize];
-                if core::mem::take(busy) {
+                if let Some(tenant) = self.busy[partition.slot(number) as usize].take() {
+                    self.tenants.finished(&self.memory.control, tenant, 0, 0);
                     cancelled.push(Ticket { priority, number });
                 }
             }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use vyre_protocol::fault::Fault;
 use vyre_protocol::ring::{Completion, PublishError, ReapError, Ticket};
+use vyre_protocol::tenants::TenantError;
 use vyre_vk::DeviceLost;
 
 /// No engine can be opened.
@@ -81,6 +82,9 @@ pub enum WaitError {
     /// The device is gone.
     #[error(transparent)]
     Lost(#[from] DeviceLost),
+    /// The tenant is not known.
+    #[error(transparent)]
+    Tenant(#[from] TenantError),
     /// The device wrote nonsense.
     #[error(transparent)]
     Reap(#[from] ReapError),

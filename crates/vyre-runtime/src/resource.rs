@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use vyre_mem::{RangeError, Region};
-use vyre_protocol::resource::{Handle, ResourceEntry, SHARED};
+use vyre_protocol::resource::{Handle, ResourceEntry};
 use vyre_protocol::slot::Operand;
 use vyre_protocol::stamped::{self, Record};
 use vyre_protocol::words::SharedWords;
@@ -20,6 +20,8 @@ pub struct Resource {
     pub(crate) handle: Handle,
     pub(crate) len: u32,
     pub(crate) access: u32,
+    /// The one tenant that may use it, or [`SHARED`].
+    pub(crate) owner: u32,
     pub(crate) memory: Memory,
 }
 
@@ -210,8 +212,8 @@ pub(crate) fn allocate(engine: &Engine, bytes: u64, usage: MemoryUse) -> Result<
 /// Writes a resource's entry, with a generation of 0 if it is to be freed.
 pub(crate) fn bind(engine: &Engine, table: &impl SharedWords, resource: &Resource, bound: bool) {
     let generation = if bound { resource.handle.generation() } else { 0 };
-    let (length, access) = (resource.len, resource.access);
-    let mut entry = ResourceEntry { length, generation, owner: SHARED, access, ..Default::default() };
+    let Resource { len: length, access, owner, .. } = *resource;
+    let mut entry = ResourceEntry { length, generation, owner, access, ..Default::default() };
     match (engine, &resource.memory) {
         (Engine::Reference(reference), memory) => {
             let backing = match memory {

@@ -10,10 +10,11 @@ use vyre_mem::Region;
 use vyre_protocol::geometry::{Counts, Geometry, GeometryError, Priority};
 use vyre_protocol::header::RegionKind;
 use vyre_protocol::operation::leaves_bulk;
-use vyre_protocol::resource::{ATOMIC, READ, WRITE};
+use vyre_protocol::resource::{ATOMIC, READ, SHARED, WRITE};
 use vyre_protocol::ring::{Completion, PublishError, Ring, Tally, Ticket};
 use vyre_protocol::slot::Slot;
 use vyre_protocol::status::Counters;
+use vyre_protocol::tenants::{Revocation, TenantConfig, TenantError, TenantUsage};
 use vyre_vk::{DeviceKind, MemoryUse};
 
 use crate::device::{DeviceChoice, choose};
@@ -68,6 +69,9 @@ pub struct Runtime {
     passed: VecDeque<Completion>,
     /// New resources are resident once this many quanta have finished.
     settled_at: u64,
+    /// A tenant has a token bucket, so publishing needs the time.
+    rated: bool,
+    opened: Instant,
     /// To open the engine again.
     options: Options,
 }
@@ -91,7 +95,19 @@ impl Runtime {
         };
         let table = Table::new(options.geometry.counts().resources);
         let (held, passed) = (VecDeque::new(), VecDeque::new());
-        Ok(Runtime { ring, engine, info, bulk, table, held, passed, settled_at: 0, options: options.clone() })
+        Ok(Runtime {
+            ring,
+            engine,
+            info,
+            bulk,
+            table,
+            held,
+            passed,
+            settled_at: 0,
+            rated: false,
+            opened: Instant::now(),
+            options: options.clone(),
+        })
     }
 
     /// The engine.
@@ -164,7 +180,7 @@ impl Runtime {
     /// # Errors
     /// [`PublishError`]; nothing was changed.
     pub fn publish_all(&mut self, priority: Priority, slots: &[Slot]) -> Result<Range<u64>, PublishError> {
-        self.settle();
+        self.before_publish();
         let tickets = self.ring.publish_all(priority, slots)?;
         self.engine.note_outstanding(self.ring.tally().outstanding());
         Ok(tickets)
@@ -176,10 +192,65 @@ impl Runtime {
     /// # Errors
     /// [`PublishError`]; nothing was changed.
     pub fn publish_batch(&mut self, priority: Priority, slots: &[Slot]) -> Result<Range<u64>, PublishError> {
-        self.settle();
+        self.before_publish();
         let tickets = self.ring.publish_batch(priority, slots)?;
         self.engine.note_outstanding(self.ring.tally().outstanding());
         Ok(tickets)
+    }
+
+    fn before_publish(&mut self) {
+        self.settle();
+        if self.rated {
+            self.ring.set_time(self.opened.elapsed());
+        }
+    }
+
+    /// Registers a tenant and gives its number, which its slots carry.
+    ///
+    /// # Errors
+    /// [`TenantError`]: no number is free, or a limit is 0.
+    pub fn register_tenant(&mut self, config: TenantConfig) -> Result<u32, TenantError> {
+        self.rated |= config.rate.is_some();
+        self.ring.set_time(self.opened.elapsed());
+        self.ring.register_tenant(config)
+    }
+
+    /// Refuses all further slots of a tenant. Its resources stay until they are released.
+    ///
+    /// # Errors
+    /// [`TenantError`] if it is not registered.
+    pub fn revoke_tenant(&mut self, tenant: u32, how: Revocation) -> Result<(), TenantError> {
+        self.ring.revoke_tenant(tenant, how)
+    }
+
+    /// Counts of a tenant's slots.
+    ///
+    /// # Errors
+    /// [`TenantError::Unknown`] if nobody ever had the number.
+    pub fn tenant_usage(&self, tenant: u32) -> Result<TenantUsage, TenantError> {
+        self.ring.tenant_usage(tenant)
+    }
+
+    /// Waits until nothing of a tenant is outstanding. Completions stay for [`reap`](Self::reap).
+    ///
+    /// # Errors
+    /// [`WaitError`] if the time is up (it says how many slots are outstanding), the tenant is unknown, the device is lost or
+    /// wrote nonsense.
+    pub fn quiesce(&mut self, tenant: u32, timeout: Duration) -> Result<(), WaitError> {
+        let start = Instant::now();
+        loop {
+            let outstanding = self.ring.tenant_usage(tenant)?.outstanding;
+            if outstanding == 0 {
+                return Ok(());
+            }
+            match self.reap_ring()? {
+                Some(completion) => self.passed.push_back(completion),
+                None if start.elapsed() >= timeout => {
+                    return Err(WaitError::Timeout { ticket: None, timeout, outstanding });
+                }
+                None => self.pause(start.elapsed(), timeout.saturating_sub(start.elapsed())),
+            }
+        }
     }
 
     /// Waits until resources made while quanta were in flight are resident. Drivers collect residency when a quantum is
@@ -322,6 +393,7 @@ impl Runtime {
         self.engine.relaunch()?;
         let geometry = *self.ring.geometry();
         self.ring = Ring::new(geometry, self.engine.ring_memory());
+        self.rated = false;
         self.table = Table::new(geometry.counts().resources);
         self.held.clear();
         self.passed.clear();
@@ -361,9 +433,18 @@ impl Runtime {
     /// # Errors
     /// [`ResourceError`] says why that is not possible.
     pub fn allocate(&mut self, bytes: u64, usage: MemoryUse) -> Result<Resource, ResourceError> {
+        self.allocate_for(SHARED, bytes, usage)
+    }
+
+    /// The same for one tenant alone: slots of others that name it fault, and so do slots of the tenant's successor, once it is
+    /// released.
+    ///
+    /// # Errors
+    /// [`ResourceError`] says why that is not possible.
+    pub fn allocate_for(&mut self, tenant: u32, bytes: u64, usage: MemoryUse) -> Result<Resource, ResourceError> {
         let memory = resource::allocate(&self.engine, bytes, usage)?;
         let atomic = if usage == MemoryUse::Local { ATOMIC } else { 0 };
-        self.register(memory, bytes.next_multiple_of(4) as u32, READ | WRITE | atomic)
+        self.register(memory, bytes.next_multiple_of(4) as u32, READ | WRITE | atomic, tenant)
     }
 
     /// Maps host pages into the device and registers them for reading.
@@ -374,12 +455,12 @@ impl Runtime {
         let Engine::Vulkan { resident, .. } = &self.engine else { return Err(ResourceError::NoImport) };
         let buffer = resident.import(pages)?;
         let len = buffer.len() as u32;
-        self.register(Memory::Device(buffer), len, READ)
+        self.register(Memory::Device(buffer), len, READ, SHARED)
     }
 
     /// Registers a place for blocks that are lent one after another; `None` on a Vulkan device.
     pub(crate) fn register_lent(&mut self, bytes: u32) -> Option<Result<Resource, ResourceError>> {
-        matches!(self.engine, Engine::Reference(_)).then(|| self.register(Memory::Lent, bytes, READ))
+        matches!(self.engine, Engine::Reference(_)).then(|| self.register(Memory::Lent, bytes, READ, SHARED))
     }
 
     /// Lends bytes under a handle from [`register_lent`](Self::register_lent).
@@ -389,9 +470,9 @@ impl Runtime {
         }
     }
 
-    fn register(&mut self, memory: Memory, len: u32, access: u32) -> Result<Resource, ResourceError> {
+    fn register(&mut self, memory: Memory, len: u32, access: u32, owner: u32) -> Result<Resource, ResourceError> {
         let handle = self.table.take()?;
-        let resource = Resource { handle, len, access, memory };
+        let resource = Resource { handle, len, access, owner, memory };
         self.bind(&resource, true);
         self.settled_at = self.engine.quanta().launched;
         Ok(resource)

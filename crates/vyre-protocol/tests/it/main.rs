@@ -4,3 +4,4 @@ mod decoders;
 mod geometry;
 mod pinned;
 mod ring;
+mod tenants;

@@ -19,12 +19,22 @@ pub(crate) fn words(len: usize) -> Arc<[AtomicU32]> {
 type Memory = Arc<[AtomicU32]>;
 
 fn ring(slots: u32) -> (Ring<Memory>, RingMemory<Memory>) {
-    let geometry = Geometry::new(Counts { slots, tenants: 2, ..Counts::default() }).unwrap();
+    ring_of(slots, 2)
+}
+
+pub(crate) fn ring_of(slots: u32, tenants: u32) -> (Ring<Memory>, RingMemory<Memory>) {
+    let geometry = Geometry::new(Counts { slots, tenants, ..Counts::default() }).unwrap();
     let memory = RingMemory { control: words(256), slots: words(16 + 16 * slots as usize), completions: words(4096) };
     (Ring::new(geometry, memory.clone()), memory)
 }
 
-fn complete(ring: &Ring<Memory>, memory: &RingMemory<Memory>, position: u32, priority: Priority, ticket: u64) {
+pub(crate) fn complete(
+    ring: &Ring<Memory>,
+    memory: &RingMemory<Memory>,
+    position: u32,
+    priority: Priority,
+    ticket: u64,
+) {
     let completion = WireCompletion {
         wire_ticket: ring.geometry().partition(priority).wire(ticket),
         priority,
@@ -45,7 +55,7 @@ fn put(ring: &Ring<Memory>, memory: &RingMemory<Memory>, position: u32, record: 
     stamped::store(&memory.completions, base, stamped::stamp(position, records), record);
 }
 
-fn dump(memory: &RingMemory<Memory>) -> Vec<u32> {
+pub(crate) fn dump(memory: &RingMemory<Memory>) -> Vec<u32> {
     [&memory.control, &memory.slots].iter().flat_map(|m| (0..SharedWords::len(*m)).map(|i| m.load(i))).collect()
 }
 

@@ -92,7 +92,6 @@ pub(crate) fn bad_slots_fault_and_good_ones_run_after_them(open: Open) {
     let stale = Operand { handle: fill.output.handle + (1 << 20), offset: 0 };
     for (slot, fault, word) in [
         (Slot::with_code(0xfff0), Fault::UnknownOperation, 0xfff0),
-        (Slot { tenant: 5, ..fill }, Fault::UnknownTenant, 5),
         (Slot { output: stale, ..fill }, Fault::BadHandle, stale.handle),
         (Slot { output: Operand::default(), ..fill }, Fault::BadHandle, 0),
         (Slot { output: at(1), ..fill }, Fault::Misaligned, 1),
@@ -110,7 +109,7 @@ pub(crate) fn bad_slots_fault_and_good_ones_run_after_them(open: Open) {
     let many = Slot { tiles: 1000, ..Slot::with_code(0x2000) };
     assert_eq!(run(&mut runtime, &many).fault, Fault::UnknownOperation);
     assert_eq!(run(&mut runtime, &fill).status, Status::Done);
-    assert_eq!(runtime.tally().faulted, 12);
+    assert_eq!(runtime.tally().faulted, 11);
     end(runtime);
 }
 
@@ -127,7 +126,7 @@ pub(crate) fn one_partition_is_a_fifo(open: Open) {
 pub(crate) fn higher_priorities_come_first_but_lower_ones_come(open: Open) {
     let mut runtime = open(&options(500, Some(1)));
     // A long slot holds the one worker while the others are published; where this thread was too slow for that, it tries again.
-    let blocker = Slot { tiles: MAX_TILES, ..NOP };
+    let blocker = Slot { tiles: 20_000, ..NOP };
     let mut order = Vec::new();
     let start = Instant::now();
     loop {

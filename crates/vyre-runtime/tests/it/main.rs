@@ -4,6 +4,7 @@
 mod cases;
 mod fences;
 mod operations;
+mod tenants;
 
 use vyre_runtime::{DeviceChoice, EngineKind, Options, Runtime};
 
@@ -49,6 +50,12 @@ on_every_engine! {
     fences::f39_a_fence_completes_after_what_is_before_it_and_not_earlier => fences, device_fences;
     fences::a_fence_holds_up_its_own_partition_only => fence_partition, device_fence_partition;
     fences::d26_batches_follow_each_other_and_empty_ones_are_fences => batches, device_batches;
+    tenants::f38_a_tenant_reaches_no_other_tenants_resources => isolation, device_isolation;
+    tenants::f35_revoked_slots_end_cancelled_or_complete_by_choice => revocation, device_revocation;
+    tenants::f36_caps_and_rates_hold_while_the_kernel_runs => caps, device_caps;
+    tenants::f37_quiesce_waits_as_long_as_it_says => quiesce, device_quiesce;
+    tenants::f33_partitions_of_length_zero_are_legal => zero_partitions, device_zero_partitions;
+    tenants::f32_critical_work_overtakes_a_long_slot => preemption, device_preemption;
     cases::bad_slots_fault_and_good_ones_run_after_them => faults, device_faults;
     cases::one_partition_is_a_fifo => fifo, device_fifo;
     cases::higher_priorities_come_first_but_lower_ones_come => priorities, device_priorities;

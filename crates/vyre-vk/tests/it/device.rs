@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use vyre_mem::Region;
 use vyre_protocol::completion::Status;
+use vyre_protocol::control::{Tenant, TenantState};
 use vyre_protocol::fault::Fault;
 use vyre_protocol::geometry::{Counts, Geometry, Priority};
 use vyre_protocol::header::RegionKind;
@@ -13,6 +14,7 @@ use vyre_protocol::ring::{Completion, Ring};
 use vyre_protocol::slot::{Operand, Slot};
 use vyre_protocol::stamped;
 use vyre_protocol::status::Counters;
+use vyre_protocol::tenants::TenantConfig;
 use vyre_protocol::words::SharedWords;
 use vyre_vk::{Buffer, DeviceKind, ImportError, KernelConfig, MemoryUse, Resident, SubmitFence, Vulkan};
 
@@ -294,13 +296,21 @@ fn device_bad_slots_fault_with_the_offending_word_and_touch_nothing() {
     let stale = Operand { handle: Handle::new(0, 2).word(), ..output };
     let beyond = Operand { handle: Handle::new(4000, 1).word(), ..output };
     let mut bench = bench.launch();
+    // A tenant that the host takes for registered and the device does not: the device checks for itself.
+    let ghost = bench.ring.register_tenant(TenantConfig::default()).unwrap();
+    Tenant { state: TenantState::Free, ..Tenant::DEFAULT }
+        .store(&bench.resident.region(RegionKind::Control).unwrap(), ghost);
+    let narrow = bench.ring.register_tenant(TenantConfig::default()).unwrap();
+    Tenant { operations: 1 << Operation::Nop.code(), ..Tenant::DEFAULT }
+        .store(&bench.resident.region(RegionKind::Control).unwrap(), narrow);
     let fill = Slot { output, ..Slot::new(Operation::Fill) }.tiled(64, 64, 1);
     let copy = Slot { input, output, ..Slot::new(Operation::Copy) }.tiled(64, 64, 1);
     let blake3 = blake3_slot(input, output, 64, 0, true);
     let at = |operand: Operand, offset| Operand { offset, ..operand };
     let cases = [
         (Slot::with_code(0x1234), Fault::UnknownOperation, 0x1234),
-        (Slot { tenant: 3, ..fill }, Fault::UnknownTenant, 3),
+        (Slot { tenant: ghost, ..fill }, Fault::UnknownTenant, ghost),
+        (Slot { tenant: narrow, ..fill }, Fault::OperationDenied, fill.operation),
         (Slot { output: stale, ..fill }, Fault::BadHandle, stale.handle),
         (Slot { output: beyond, ..fill }, Fault::BadHandle, beyond.handle),
         (Slot { output: Operand::default(), ..fill }, Fault::BadHandle, 0),
