@@ -24,6 +24,7 @@ Verdict check_blake3(inout Tile tile) {
     bool whole = tiles == 1u && (s_slot[SLOT_ARGS] | s_slot[SLOT_ARGS + 1u]) == 0u;
     if (root > 1u || (root == 1u && !whole)) { return Verdict(FAULT_BAD_ARGUMENT, root); }
     if ((s_slot[SLOT_ARGS] & (span - 1u)) != 0u) { return Verdict(FAULT_BAD_ARGUMENT, s_slot[SLOT_ARGS]); }
+    if (root == 0u && length == 0u) { return Verdict(FAULT_BAD_ARGUMENT, 0u); }
     if (s_slot[SLOT_ARGS + 3u] == 0u) { return Verdict(FAULT_BAD_ARGUMENT, 0u); }
     if ((s_slot[SLOT_OUTPUT + 1u] & 7u) != 0u) { return Verdict(FAULT_MISALIGNED, s_slot[SLOT_OUTPUT + 1u]); }
     // The last word may hang over the length; a length beyond the last multiple of four fits in no resource.

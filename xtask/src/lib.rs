@@ -6,5 +6,6 @@ pub mod fuzz;
 mod process;
 mod provision;
 pub mod shaders;
+pub mod soak;
 pub mod suite;
 pub mod tidy;

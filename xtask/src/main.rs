@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bundle, ci, fuzz, shaders, suite, tidy};
+use xtask::{bundle, ci, fuzz, shaders, soak, suite, tidy};
 
 /// The project's own commands.
 #[derive(Parser)]
@@ -31,6 +31,8 @@ enum Command {
     Bundle(bundle::Arguments),
     /// Run every fuzz target.
     Fuzz(fuzz::Arguments),
+    /// Run millions of random slots and check what must hold.
+    Soak(soak::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Command::Ci => ci::run(),
         Command::Bundle(arguments) => bundle::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
+        Command::Soak(arguments) => soak::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -20,7 +20,8 @@ wire_codes! {
         /// span: chunks of 1024 bytes, a power of two, at most [`MAX_TILE_CHUNKS`]. Each tile writes the chaining value
         /// of its subtree as a [stamped](crate::stamped) record with the stamp `args[3]`, which is not 0, to
         /// `output_offset + 64 * tile`, a multiple of 8: a host that waits for the stamp needs no other guarantee that the
-        /// value is there. With `args[2] = 1` the one tile is the whole message and the value is the hash itself. Source:
+        /// value is there. With `args[2] = 1` the one tile is the whole message and the value is the hash itself; else the length
+        /// is not 0, since a part of a message is never empty. Source:
         /// the BLAKE3 paper, sections 2.1 to 2.5.
         Blake3 = 4 => "OP_BLAKE3",
         /// Stores the word `args[0]` at the output. One tile; `length` is 4, as for the other operations on one word.

@@ -188,6 +188,9 @@ pub(crate) fn check_blake3(slot: &Slot) -> Result<(), Refusal> {
     if !low.is_multiple_of(span) {
         return Err((Fault::BadArgument, low));
     }
+    if root == 0 && slot.length == 0 {
+        return Err((Fault::BadArgument, 0));
+    }
     if slot.args[3] == 0 {
         return Err((Fault::BadArgument, 0));
     }

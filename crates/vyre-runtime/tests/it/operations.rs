@@ -74,6 +74,8 @@ pub(crate) fn bad_word_slots_fault(open: Open) {
         (Slot { length: 8, ..store }, Fault::BadArgument, 8),
         (word_slot(Operation::StoreU32, memory.at(4096), &[1]), Fault::OutOfRange, 4096),
         (word_slot(Operation::LoadU32, memory.at(2), &[]), Fault::Misaligned, 2),
+        // An empty part of a message took the reference engine's worker with it.
+        (Slot { output: place, ..Slot::new(Operation::Blake3) }.tiled(0, 1, 1024), Fault::BadArgument, 0),
         (reduce(&[0, 1]), Fault::BadArgument, 0),
         (reduce(&[9, 1]), Fault::BadArgument, 9),
         (reduce(&[1, 0]), Fault::BadArgument, 0),

@@ -334,6 +334,7 @@ fn device_bad_slots_fault_with_the_offending_word_and_touch_nothing() {
         (blake3.with_args(&[1, 0, 0, STAMP]).unwrap(), Fault::BadArgument, 1),
         (blake3.with_args(&[0, 0, 2, STAMP]).unwrap(), Fault::BadArgument, 2),
         (blake3.with_args(&[0, 0, 0, 0]).unwrap(), Fault::BadArgument, 0),
+        (Slot { length: 0, ..blake3.with_args(&[0, 0, 0, STAMP]).unwrap() }, Fault::BadArgument, 0),
     ];
     for (slot, fault, word) in cases {
         let completion = bench.run(&slot);
