@@ -21,7 +21,7 @@ pub use engine::{BulkVisibility, EngineInfo, EngineKind, Quanta};
 pub use error::{AbortReport, HashError, LossReport, OpenError, ResourceError, StagingError, WaitError};
 pub use hash::{FileHash, FileHasher, HashOptions};
 pub use resource::Resource;
-pub use runtime::{Options, Runtime};
+pub use runtime::{Options, Runtime, WaitPolicy};
 pub use staging::{Staging, StagingTier, TierChoice};
 /// The crates of the layers below, so that a client needs only this one.
 pub use {vyre_io as io, vyre_mem as mem, vyre_protocol as protocol, vyre_vk as vk};

@@ -34,8 +34,22 @@ pub struct Options {
     /// Operations compiled into a device's kernel: bit `c` for code `c`. A kernel pays for what it holds: its heaviest
     /// operation sets how many workers fit, and on llvmpipe each turn runs through the code of all. A GPU's always has COPY.
     pub operations: u32,
+    /// How a client waits for a completion.
+    pub wait: WaitPolicy,
     /// Turns Vulkan's validation layer on.
     pub validation: bool,
+}
+
+/// How a client passes the time until a completion comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WaitPolicy {
+    /// Looks all the time: shortest waits, one processor kept busy.
+    Spin,
+    /// Spins for microseconds, then yields, then sleeps for tens of microseconds between two looks.
+    #[default]
+    BackOff,
+    /// Sleeps between two looks from the start: least use of processors.
+    Sleep,
 }
 
 impl Options {
@@ -51,6 +65,7 @@ impl Options {
             workers: None,
             park_after,
             operations: u32::MAX,
+            wait: WaitPolicy::default(),
             validation: crate::validation_from_environment(),
         })
     }
@@ -318,12 +333,14 @@ impl Runtime {
         }
     }
 
-    /// Passes time while nothing is there: spins first, then yields, then naps. `waited` is how long that goes on already.
+    /// Passes time while nothing is there, by the [`WaitPolicy`]. `waited` is how long that goes on already.
     pub fn pause(&self, waited: Duration, at_most: Duration) {
-        // Host threads need the processor that a waiting client would burn.
-        let (spin, yielding) = match self.info.kind {
-            EngineKind::Reference => (SPIN / 16, SPIN / 16),
-            EngineKind::Vulkan(_) => (SPIN, YIELD),
+        let (spin, yielding) = match (self.options.wait, self.info.kind) {
+            (WaitPolicy::Spin, _) => (Duration::MAX, Duration::MAX),
+            (WaitPolicy::Sleep, _) => (Duration::ZERO, Duration::ZERO),
+            // Host threads need the processor that a waiting client would burn.
+            (WaitPolicy::BackOff, EngineKind::Reference) => (SPIN / 16, SPIN / 16),
+            (WaitPolicy::BackOff, EngineKind::Vulkan(_)) => (SPIN, YIELD),
         };
         if waited < spin {
             std::hint::spin_loop();

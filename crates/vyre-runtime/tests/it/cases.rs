@@ -8,12 +8,12 @@ use vyre_runtime::protocol::completion::Status;
 use vyre_runtime::protocol::fault::Fault;
 use vyre_runtime::protocol::geometry::{Counts, Priority};
 use vyre_runtime::protocol::operation::{MAX_TILE_BYTES, MAX_TILE_CHUNKS, Operation};
-use vyre_runtime::protocol::ring::{Completion, PublishError};
+use vyre_runtime::protocol::ring::{Completion, PublishError, Ticket};
 use vyre_runtime::protocol::slot::{MAX_TILES, Operand, Slot};
 use vyre_runtime::vk::MemoryUse;
 use vyre_runtime::{
     BulkVisibility, EngineKind, FileHasher, HashError, HashOptions, Options, Runtime, StagingTier, TierChoice,
-    WaitError, litmus,
+    WaitError, WaitPolicy, litmus,
 };
 
 use crate::Open;
@@ -150,6 +150,32 @@ pub(crate) fn higher_priorities_come_first_but_lower_ones_come(open: Open) {
     assert!(early < 50, "IDLE was not served before HIGH");
     assert_eq!(order.iter().filter(|priority| **priority == Priority::Idle).count(), 50);
     end(runtime);
+}
+
+/// Processor time of this thread.
+fn thread_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(stat.split_whitespace().next().unwrap().parse().unwrap())
+}
+
+pub(crate) fn every_wait_policy_waits_and_sleepers_leave_the_processor(open: Open) {
+    for wait in [WaitPolicy::Spin, WaitPolicy::BackOff, WaitPolicy::Sleep] {
+        let mut runtime = open(&Options { wait, ..options(64, Some(1)) });
+        for _ in 0..100 {
+            assert_eq!(run(&mut runtime, &NOP).status, Status::Done);
+        }
+        // A ticket that nobody has published never completes.
+        let never = Ticket { priority: Priority::Low, number: 1 << 40 };
+        let (start, before) = (Instant::now(), thread_time());
+        let timeout = Duration::from_millis(200);
+        assert!(matches!(runtime.wait(never, timeout), Err(WaitError::Timeout { .. })), "{wait:?}");
+        let (waited, used) = (start.elapsed(), thread_time() - before);
+        assert!(waited >= timeout, "{wait:?}: {waited:?}");
+        if wait != WaitPolicy::Spin {
+            assert!(used < waited / 2, "{wait:?} used {used:?} of {waited:?}");
+        }
+        end(runtime);
+    }
 }
 
 pub(crate) fn every_partition_alone_is_served(open: Open) {

@@ -59,6 +59,7 @@ on_every_engine! {
     cases::bad_slots_fault_and_good_ones_run_after_them => faults, device_faults;
     cases::one_partition_is_a_fifo => fifo, device_fifo;
     cases::higher_priorities_come_first_but_lower_ones_come => priorities, device_priorities;
+    cases::every_wait_policy_waits_and_sleepers_leave_the_processor => waits, device_waits;
     cases::every_partition_alone_is_served => partitions, device_partitions;
     cases::drain_exit_abort_and_relaunch_keep_the_tally => life, device_life;
     cases::waits_last_as_long_as_they_say => timeouts, device_timeouts;
