@@ -83,6 +83,7 @@ const uint COUNTER_TURNS = 4u;
 const uint COUNTER_IDLE_TURNS = 5u;
 const uint COUNTER_QUANTA = 6u;
 const uint COUNTER_RESIDENT_PEAK = 7u;
+const uint LOCAL_LOG_TAIL = 53u;
 const uint LOCAL_SLOT_STATES = 64u;
 const uint SLOT_STATE_WORDS = 4u;
 const uint STATE_TILES = 0u;
@@ -96,6 +97,7 @@ const uint MAX_TILE_CHUNKS = 64u;
 const uint CHUNK_BYTES = 1024u;
 const uint ACCUMULATORS = 32u;
 const uint MAX_BINS = 256u;
+const uint LOG_ARGS = 4u;
 const uint MAX_TILE_FUEL = 640u;
 const uint TURN_FUEL = 32u;
 
@@ -126,7 +128,8 @@ const uint OP_COMPARE_SWAP = 8u;
 const uint OP_REDUCE = 9u;
 const uint OP_HISTOGRAM = 10u;
 const uint OP_FENCE = 11u;
-const uint OP_LAST = 11u;
+const uint OP_PRINTF = 12u;
+const uint OP_LAST = 12u;
 
 // Reductions.
 const uint REDUCE_SUM = 1u;

@@ -65,6 +65,7 @@ void load_geometry() {
         s_tenants = load(REGION_CONTROL, COUNT_TENANTS);
         s_resources = load(REGION_CONTROL, COUNT_RESOURCES);
         s_completion_records = region_records(REGION_COMPLETIONS);
+        s_log_records = region_records(REGION_DEBUG_LOG);
         s_seen = uint[](0u, 0u, 0u);
     }
 }

@@ -71,6 +71,7 @@ Verdict check_bytes() {
 #include "op_word.glsl"
 #include "op_reduce.glsl"
 #include "op_histogram.glsl"
+#include "op_printf.glsl"
 
 // Whether this kernel was built with the operation.
 bool compiled(uint operation) { return (OPERATIONS >> operation & 1u) != 0u; }
@@ -80,7 +81,7 @@ uint tile_fuel(Tile tile) {
     if (tile.operation == OP_BLAKE3) { return blake3_fuel(tile); }
     if (tile.operation == OP_REDUCE) { return reduce_fuel(tile); }
     if (tile.operation == OP_HISTOGRAM) { return histogram_fuel(tile); }
-    return tile.operation == OP_NOP || tile.operation == OP_FENCE ? 0u : tile.bytes / 4u / LANES + 5u;
+    return tile.operation == OP_NOP || tile.operation == OP_FENCE || tile.operation == OP_PRINTF ? 0u : tile.bytes / 4u / LANES + 5u;
 }
 
 Verdict check_operation(inout Tile tile) {
@@ -89,6 +90,7 @@ Verdict check_operation(inout Tile tile) {
     if (tile.operation == OP_BLAKE3 && compiled(OP_BLAKE3)) { return check_blake3(tile); }
     if (is_word_operation(tile.operation)) { return check_word(tile); }
     if (tile.operation == OP_FENCE && s_slot[SLOT_TILES] != 1u) { return Verdict(FAULT_BAD_ARGUMENT, s_slot[SLOT_TILES]); }
+    if (tile.operation == OP_PRINTF && HAS_PRINTF) { return check_printf(); }
     if (tile.operation == OP_REDUCE && compiled(OP_REDUCE)) { return check_reduce(tile); }
     if (tile.operation == OP_HISTOGRAM && compiled(OP_HISTOGRAM)) { return check_histogram(tile); }
     return ACCEPTED;
@@ -123,11 +125,12 @@ Verdict prepare(Claim claim, inout Worker worker, out Tile tile) {
 }
 
 // Runs the tile on all lanes.
-void execute(Tile tile) {
+void execute(Claim claim, Tile tile) {
     if (tile.operation == OP_FILL && compiled(OP_FILL)) { fill_tile(tile); }
     if (tile.operation == OP_COPY && compiled(OP_COPY)) { copy_tile(tile); }
     if (tile.operation == OP_BLAKE3 && compiled(OP_BLAKE3)) { blake3_tile(tile); }
     if (is_word_operation(tile.operation)) { word_tile(tile); }
+    if (tile.operation == OP_PRINTF && HAS_PRINTF) { printf_tile(claim); }
     if (tile.operation == OP_REDUCE && compiled(OP_REDUCE)) { reduce_tile(tile); }
     if (tile.operation == OP_HISTOGRAM && compiled(OP_HISTOGRAM)) { histogram_tile(tile); }
 }

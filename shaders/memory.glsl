@@ -79,7 +79,9 @@ void store_stamped(uvec2 address, uint index, uint data, uint stamp) {
 }
 #else
 void store_stamped(uvec2 address, uint index, uint data, uint stamp) {
-    atomicStore(Words(address).w[2 * index], data, RELAXED);
+    // Without the first step a host that comes late could take new data for that of an old stamp.
+    atomicStore(Words(address).w[2 * index + 1], 0u, RELAXED);
+    atomicStore(Words(address).w[2 * index], data, RELEASE);
     atomicStore(Words(address).w[2 * index + 1], stamp, RELEASE);
 }
 #endif

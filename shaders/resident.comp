@@ -91,7 +91,7 @@ void act(inout Worker worker, Look look) {
         Tile tile;
         Verdict verdict = prepare(claim, worker, tile);
         if (taken == TAKEN_SPARED) { tile.operation = 0u; }
-        execute(tile);
+        execute(claim, tile);
         finish_tile(claim, verdict);
     }
 }

@@ -5,6 +5,7 @@ shared uint s_slots;
 shared uint s_tenants;
 shared uint s_resources;
 shared uint s_completion_records;
+shared uint s_log_records;
 
 shared uint s_slot[SLOT_WORDS];
 shared uint s_tiles;
@@ -17,7 +18,7 @@ const uint ROW_OUTPUT = 16u;
 shared uint s_context[3u * ROW];
 
 // A kernel of operations without operands reads no entries.
-const bool HAS_OPERANDS = (OPERATIONS & ~(1u << OP_NOP | 1u << OP_FENCE)) != 0u;
+const bool HAS_OPERANDS = (OPERATIONS & ~(1u << OP_NOP | 1u << OP_FENCE | 1u << OP_PRINTF)) != 0u;
 const uint CONTEXT_WORDS = HAS_OPERANDS ? 3u * ROW : ROW;
 
 uint slot_word(uint index, uint word) { return HEADER_WORDS + index * SLOT_WORDS + word; }

@@ -1,5 +1,5 @@
-//! The debug log: a ring of [stamped](crate::stamped) records that the device writes. A new record overwrites the oldest; the
-//! gap that this leaves in the positions is how a reader knows what it missed.
+//! The debug log: a ring of [stamped] records that the device writes. A new record overwrites the oldest, and a
+//! [`LogReader`] that comes too late counts what it missed; it can read at every moment, also while the kernel writes.
 //!
 //! | data word | content |
 //! |---|---|
@@ -11,8 +11,9 @@
 
 use crate::decode::DecodeError;
 use crate::geometry::Priority;
-use crate::header::RegionKind;
-use crate::stamped::Record;
+use crate::header::{HEADER_WORDS, RegionKind};
+use crate::stamped::{self, RECORD_BYTES, Record};
+use crate::words::SharedWords;
 
 /// Arguments of a record.
 pub const LOG_ARGS: usize = 4;
@@ -70,5 +71,43 @@ impl LogRecord {
         let origin = (self.worker & 0xffff) | self.tenant << 16;
         let shape = self.priority.index() as u32 | self.arg_count << 8;
         [self.format, origin, self.wire_ticket, shape, a, b, c, d]
+    }
+}
+
+/// Where a host is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LogReader {
+    /// Position of the next record, modulo 2^32.
+    next: u32,
+    dropped: u64,
+}
+
+impl LogReader {
+    /// Records that were overwritten before they were read.
+    #[must_use]
+    pub const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Takes the next record of a log of `records` (a power of two) if it is there in whole.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if the device wrote nonsense; that record is passed over.
+    pub fn read(&mut self, log: &impl SharedWords, records: u32) -> Result<Option<LogRecord>, DecodeError> {
+        let expected = stamped::stamp(self.next, records);
+        let base = (HEADER_WORDS + (self.next & (records - 1)) * RECORD_BYTES / crate::WORD_BYTES) as usize;
+        if let Some(record) = stamped::load_unless_overwritten(log, base, expected) {
+            self.next = self.next.wrapping_add(1);
+            return LogRecord::decode(&record).map(Some);
+        }
+        let laps = log.load_acquire(base + 1).wrapping_sub(expected);
+        if (1..1 << 31).contains(&laps) {
+            // A later lap has written here: all before it but the lap's own last `records - 1` is gone.
+            let gone = laps.wrapping_mul(records).wrapping_sub(records - 1);
+            self.next = self.next.wrapping_add(gone);
+            self.dropped += u64::from(gone);
+            return self.read(log, records);
+        }
+        Ok(None)
     }
 }

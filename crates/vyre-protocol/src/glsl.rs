@@ -9,7 +9,7 @@ use crate::control::{self, Command, TenantState};
 use crate::fault::{Fault, LaunchFault};
 use crate::header::{HEADER_BYTES, HEADER_WORDS, MAGIC, RegionKind};
 use crate::operation::{self, Operation, Reduction};
-use crate::{ABI_VERSION, WORD_BYTES, geometry, launch, local, resource, slot, stamped, status};
+use crate::{ABI_VERSION, WORD_BYTES, debuglog, geometry, launch, local, resource, slot, stamped, status};
 
 /// Word of a header where the counts begin.
 const HEADER_COUNTS: u32 = 4;
@@ -116,6 +116,7 @@ const OFFSETS: &[(&str, &[(&str, u32)])] = &[
             ("COUNTER_IDLE_TURNS", 5),
             ("COUNTER_QUANTA", 6),
             ("COUNTER_RESIDENT_PEAK", 7),
+            ("LOCAL_LOG_TAIL", local::LOG_TAIL),
             ("LOCAL_SLOT_STATES", local::SLOT_STATES),
             ("SLOT_STATE_WORDS", local::SLOT_STATE_WORDS),
             ("STATE_TILES", 0),
@@ -132,6 +133,7 @@ const OFFSETS: &[(&str, &[(&str, u32)])] = &[
             ("CHUNK_BYTES", operation::CHUNK_BYTES),
             ("ACCUMULATORS", operation::ACCUMULATORS),
             ("MAX_BINS", operation::MAX_BINS),
+            ("LOG_ARGS", debuglog::LOG_ARGS as u32),
             ("MAX_TILE_FUEL", launch::MAX_TILE_FUEL),
             ("TURN_FUEL", launch::TURN_FUEL),
         ],

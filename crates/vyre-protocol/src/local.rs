@@ -18,7 +18,8 @@
 //! | 40..44 | workers that left quantum `q`, at `q mod 4` |
 //! | 44 | 1 once the launch record is written |
 //! | 45..53 | counters, in the order of [`Counters`](crate::status::Counters); of the completed ones the tail tells |
-//! | 53..64 | zero |
+//! | 53 | tail of the debug log: how many records were printed |
+//! | 54..64 | zero |
 //! | 64.. | 4 words a slot: tiles (tag << 16, next), done, fault, fault word; all but the first only for slots of many tiles |
 //!
 //! A slot's *tag* is the low 16 bits of its ticket's generation. A worker takes a tile by compare-and-swap on the tiles word
@@ -52,6 +53,8 @@ pub const LEFT_WORDS: u32 = 4;
 pub const LAUNCH_REPORTED: u32 = LEFT + LEFT_WORDS;
 /// Counters.
 pub const COUNTERS: u32 = LAUNCH_REPORTED + 1;
+/// Tail of the debug log.
+pub const LOG_TAIL: u32 = COUNTERS + crate::stamped::DATA_WORDS as u32;
 /// First slot state.
 pub const SLOT_STATES: u32 = 64;
 /// Bytes between the header and the slot states.
@@ -61,4 +64,4 @@ pub const SLOT_STATE_WORDS: u32 = 4;
 /// Bytes of a slot state.
 pub const SLOT_STATE_BYTES: u32 = SLOT_STATE_WORDS * crate::WORD_BYTES;
 
-const _: () = assert!(HOT_SNAPSHOT_SERVED == SNAPSHOT_REQUEST - DOORBELLS && COUNTERS + 8 <= SLOT_STATES);
+const _: () = assert!(HOT_SNAPSHOT_SERVED == SNAPSHOT_REQUEST - DOORBELLS && LOG_TAIL < SLOT_STATES);

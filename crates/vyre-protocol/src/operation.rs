@@ -48,6 +48,9 @@ wire_codes! {
         /// slot behind it in the partition is claimed. One tile. The ring sets `args[0]` to the low word of the slot's ticket,
         /// which is how many slots must have completed.
         Fence = 11 => "OP_FENCE",
+        /// Writes a record to the [debug log](crate::debuglog): the format string `args[0]` with the `args[1]` arguments that
+        /// follow, at most [`LOG_ARGS`](crate::debuglog::LOG_ARGS). One tile. Not idempotent.
+        Printf = 12 => "OP_PRINTF",
     }
 }
 
@@ -114,8 +117,11 @@ pub const MAX_BINS: u32 = 256;
 /// Whether results lie in memory without stamps, so that a completion says nothing of when the host may read them.
 #[must_use]
 pub const fn leaves_bulk(code: u32) -> bool {
-    use Operation::{AtomicAdd, Blake3, CompareSwap, Fence, LoadU32, Nop, Reduce};
-    !matches!(Operation::from_code(code), Some(Nop | Blake3 | LoadU32 | AtomicAdd | CompareSwap | Reduce | Fence))
+    use Operation::{AtomicAdd, Blake3, CompareSwap, Fence, LoadU32, Nop, Printf, Reduce};
+    !matches!(
+        Operation::from_code(code),
+        Some(Nop | Blake3 | LoadU32 | AtomicAdd | CompareSwap | Reduce | Fence | Printf)
+    )
 }
 
 /// Largest tile of FILL and COPY in bytes. A tile is the unit between two looks at more urgent work, and bounds the fuel that

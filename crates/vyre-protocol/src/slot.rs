@@ -14,6 +14,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::debuglog::LOG_ARGS;
 use crate::decode::DecodeError;
 use crate::geometry::limits;
 use crate::header::RegionKind;
@@ -120,6 +121,19 @@ impl Slot {
             tile_span: 0,
             args: [0; ARGS],
         }
+    }
+
+    /// A slot that prints: the number of a format string and at most [`LOG_ARGS`] arguments.
+    ///
+    /// # Errors
+    /// [`SlotError::TooManyArguments`].
+    pub fn printf(format: u32, arguments: &[u32]) -> Result<Self, SlotError> {
+        if arguments.len() > LOG_ARGS {
+            return Err(SlotError::TooManyArguments { given: arguments.len() });
+        }
+        let mut args = [format, arguments.len() as u32, 0, 0, 0, 0];
+        args[2..2 + arguments.len()].copy_from_slice(arguments);
+        Ok(Slot { args, ..Slot::new(Operation::Printf) })
     }
 
     /// Cuts `length` bytes into tiles of `tile_span` units of `unit` bytes each; at least one tile.

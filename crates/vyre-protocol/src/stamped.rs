@@ -2,8 +2,9 @@
 //!
 //! Vulkan has no system-scope fence, so a release by the kernel formally orders nothing for a CPU behind PCIe. A record is
 //! therefore accepted when *all* of its words carry the stamp that is expected at its place; one 64-bit store delivers data and
-//! stamp together (the low-latency protocol of NCCL). Devices without 64-bit atomics write the data, release, then the stamp;
-//! a reader that loads the stamp first (acquire) and the data after it is right in both cases.
+//! stamp together (the low-latency protocol of NCCL). Devices without 64-bit atomics take the old stamp away, write the
+//! data, then the stamp, each behind the other; a reader that loads the stamp first (acquire) and the data after it is right in both
+//! cases, and so is one that looks at the stamp once more where a record may be overwritten while it is read.
 //!
 //! | byte | content |
 //! |---|---|
@@ -46,6 +47,23 @@ pub fn load_word(region: &(impl SharedWords + ?Sized), base: usize, stamp: u32) 
     (region.load_acquire(base + 1) == stamp).then(|| region.load(base))
 }
 
+/// Loads a record that may be overwritten at any moment; `None` if it was, or is not wholly there.
+pub fn load_unless_overwritten(region: &impl SharedWords, base: usize, stamp: u32) -> Option<Record> {
+    let mut record = [0; DATA_WORDS];
+    for (i, data) in record.iter_mut().enumerate() {
+        let is_there = || region.load_acquire(base + 2 * i + 1) == stamp;
+        if !is_there() {
+            return None;
+        }
+        // Acquire, so that the second look at the stamp comes after it.
+        *data = region.load_acquire(base + 2 * i);
+        if !is_there() {
+            return None;
+        }
+    }
+    Some(record)
+}
+
 /// Loads the record at word `base` if all its words carry `stamp`; `None` while it is not wholly there.
 pub fn load(region: &(impl SharedWords + ?Sized), base: usize, stamp: u32) -> Option<Record> {
     let mut record = [0; DATA_WORDS];
@@ -55,8 +73,13 @@ pub fn load(region: &(impl SharedWords + ?Sized), base: usize, stamp: u32) -> Op
     Some(record)
 }
 
-/// Stores a record at word `base` as a device without 64-bit stores does: data, release, stamps.
-pub fn store(region: &(impl SharedWords + ?Sized), base: usize, stamp: u32, record: &Record) {
+/// Stores a record at word `base` as a device without 64-bit stores does: no stamp, release, data, release, stamps. Without the
+/// first step a reader that comes late could take new data for that of an old stamp.
+pub fn store(region: &impl SharedWords, base: usize, stamp: u32, record: &Record) {
+    for i in 0..DATA_WORDS {
+        region.store(base + 2 * i + 1, 0);
+    }
+    region.publish_fence();
     for (i, data) in record.iter().enumerate() {
         region.store(base + 2 * i, *data);
     }

@@ -3,14 +3,16 @@
 use vyre_protocol::control::{TENANT_WORDS, TENANTS, TenantState, operation_bit};
 use vyre_protocol::fault::Fault;
 use vyre_protocol::header::{HEADER_WORDS, RegionKind};
+use vyre_protocol::local::LOG_TAIL;
 use vyre_protocol::operation::{MAX_TILE_BYTES, Operation};
 use vyre_protocol::resource::{ATOMIC, ENTRY_WORDS, Handle, INDEX_BITS, READ, SHARED, WRITE};
 use vyre_protocol::slot::{Operand, Slot};
-use vyre_protocol::stamped::RECORD_BYTES;
+use vyre_protocol::stamped::{self, RECORD_BYTES};
 use vyre_protocol::words::SharedWords;
 
 use crate::claim::{Claim, STATE_FAULT, STATE_FAULT_WORD, slot_word, state_word};
 use crate::ops::{self, Backing, ResultWord};
+use crate::sync::Ordering;
 use crate::worker::Worker;
 
 /// Why a slot does not run, and the offending word.
@@ -42,7 +44,7 @@ impl Worker<'_> {
         if claim.tiles > 1 && self.local.load(state(STATE_FAULT) as usize) != Fault::None.code() {
             return (slot, Ok(0));
         }
-        let result = self.run(&slot, claim.tile);
+        let result = self.run(&slot, claim);
         if let Err((fault, word)) = result
             && claim.tiles > 1
             && self.local.swap(state(STATE_FAULT), Fault::None.code(), fault.code())
@@ -53,12 +55,17 @@ impl Worker<'_> {
     }
 
     /// Runs a tile and gives the completion's result word.
-    fn run(&mut self, slot: &Slot, tile: u32) -> Result<ResultWord, Refusal> {
+    fn run(&mut self, slot: &Slot, claim: Claim) -> Result<ResultWord, Refusal> {
+        let tile = claim.tile;
         let operation = self.check_slot(slot)?;
         match operation {
             Operation::Nop => {}
             Operation::Fence if slot.tiles != 1 => return Err((Fault::BadArgument, slot.tiles)),
             Operation::Fence => {}
+            Operation::Printf => {
+                ops::check_printf(slot)?;
+                self.print(claim, slot);
+            }
             Operation::Fill => {
                 check_bytes(slot)?;
                 let output = self.resolve(slot, slot.output, slot.length, WRITE)?;
@@ -97,6 +104,20 @@ impl Worker<'_> {
             }
         }
         Ok(0)
+    }
+
+    /// Writes a record to the debug log.
+    fn print(&self, claim: Claim, slot: &Slot) {
+        let [format, arg_count, a, b, c, d] = slot.args;
+        let mut args = [a, b, c, d];
+        args[arg_count as usize..].fill(0);
+        let shape = claim.priority | arg_count << 8;
+        let origin = (self.id & 0xffff) | slot.tenant << 16;
+        let record = [format, origin, claim.ticket, shape, args[0], args[1], args[2], args[3]];
+        let position = self.local.add(LOG_TAIL, 1, Ordering::Relaxed);
+        let base = HEADER_WORDS + (position & (self.log_records - 1)) * RECORD_BYTES / 4;
+        let stamp = stamped::stamp(position, self.log_records);
+        stamped::store(self.region(RegionKind::DebugLog), base as usize, stamp, &record);
     }
 
     fn run_word(&self, slot: &Slot, operation: Operation) -> Result<ResultWord, Refusal> {

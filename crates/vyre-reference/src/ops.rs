@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use blake3::hazmat::HasherExt;
+use vyre_protocol::debuglog::LOG_ARGS;
 use vyre_protocol::fault::Fault;
 use vyre_protocol::operation::{ACCUMULATORS, CHUNK_BYTES, MAX_BINS, MAX_TILE_CHUNKS, Reduction};
 use vyre_protocol::slot::Slot;
@@ -85,6 +86,14 @@ pub(crate) fn compare_swap(slot: &Slot, output: &Resolved) -> ResultWord {
     match &output.backing {
         Backing::Words(words) => words.compare_swap((output.offset / 4) as u32, slot.args[0], slot.args[1]),
         Backing::Lent(_) => 0,
+    }
+}
+
+pub(crate) fn check_printf(slot: &Slot) -> Result<(), Refusal> {
+    match (slot.tiles, slot.args[1] as usize) {
+        (1, 0..=LOG_ARGS) => Ok(()),
+        (1, _) => Err((Fault::BadArgument, slot.args[1])),
+        (tiles, _) => Err((Fault::BadArgument, tiles)),
     }
 }
 

@@ -29,6 +29,7 @@ pub(crate) struct Worker<'a> {
     pub(crate) slots: u32,
     pub(crate) tenants: u32,
     pub(crate) resource_count: u32,
+    pub(crate) log_records: u32,
     /// The polled line and the line that goes with it, as they were at the end of the last turn.
     pub(crate) polled: [u32; POLLED_WORDS as usize],
     pub(crate) hot: [u32; POLLED_WORDS as usize],
@@ -80,6 +81,7 @@ impl<'a> Worker<'a> {
             slots: count(0),
             tenants: count(1),
             resource_count: count(3),
+            log_records: ring_records(count(4)),
             polled: [0; POLLED_WORDS as usize],
             hot: [0; POLLED_WORDS as usize],
             above: 0,

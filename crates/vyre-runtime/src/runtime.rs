@@ -7,7 +7,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use vyre_mem::Region;
-use vyre_protocol::geometry::{Counts, Geometry, GeometryError, Priority};
+use vyre_protocol::debuglog::{LogReader, LogRecord};
+use vyre_protocol::geometry::{Counts, Geometry, GeometryError, Priority, ring_records};
 use vyre_protocol::header::RegionKind;
 use vyre_protocol::operation::leaves_bulk;
 use vyre_protocol::resource::{ATOMIC, READ, SHARED, WRITE};
@@ -20,6 +21,7 @@ use vyre_vk::{DeviceKind, MemoryUse};
 use crate::device::{DeviceChoice, choose};
 use crate::engine::{BulkVisibility, Engine, EngineInfo, EngineKind, Quanta, Words};
 use crate::error::{AbortReport, LossReport, OpenError, ResourceError, WaitError};
+use crate::log::{FormatError, Log, LogLine};
 use crate::resource::{self, Memory, Resource, Table};
 
 /// How to open a runtime.
@@ -84,6 +86,7 @@ pub struct Runtime {
     passed: VecDeque<Completion>,
     /// New resources are resident once this many quanta have finished.
     settled_at: u64,
+    log: Log,
     /// A tenant has a token bucket, so publishing needs the time.
     rated: bool,
     opened: Instant,
@@ -119,6 +122,7 @@ impl Runtime {
             held,
             passed,
             settled_at: 0,
+            log: Log::default(),
             rated: false,
             opened: Instant::now(),
             options: options.clone(),
@@ -218,6 +222,41 @@ impl Runtime {
         if self.rated {
             self.ring.set_time(self.opened.elapsed());
         }
+    }
+
+    /// Registers a format string for [`Slot::printf`] and gives its number. Placeholders: `{u}` and `{i}` for unsigned and signed
+    /// numbers, `{x}` for hexadecimal ones, `{f}` for floats; `{{` is a brace.
+    ///
+    /// # Errors
+    /// [`FormatError`] says what is wrong, and where.
+    pub fn register_format(&mut self, format: &str) -> Result<u32, FormatError> {
+        self.log.register(format)
+    }
+
+    /// Takes the next line that a slot printed, at any time, and reports it as a `tracing` event of the target `vyre::printf`. Who
+    /// comes too late for a line finds it counted in [`log_dropped`](Self::log_dropped).
+    pub fn read_log(&mut self) -> Option<LogLine> {
+        let log = self.engine.region(RegionKind::DebugLog)?;
+        let records = ring_records(self.options.geometry.counts().log_records);
+        loop {
+            match self.log.reader.read(&log, records) {
+                Ok(record) => {
+                    let line = self.log.line(record?);
+                    let LogRecord { worker, tenant, wire_ticket: ticket, priority, .. } = line.record;
+                    let args = &line.record.args[..line.record.arg_count as usize];
+                    let text = line.text.as_str();
+                    tracing::info!(target: "vyre::printf", ticket, ?priority, tenant, worker, ?args, "{text}");
+                    return Some(line);
+                }
+                Err(error) => tracing::error!("the device wrote a log record that does not decode: {error}"),
+            }
+        }
+    }
+
+    /// Printed lines that were overwritten before they were read.
+    #[must_use]
+    pub fn log_dropped(&self) -> u64 {
+        self.log.reader.dropped()
     }
 
     /// Registers a tenant and gives its number, which its slots carry.
@@ -411,6 +450,7 @@ impl Runtime {
         let geometry = *self.ring.geometry();
         self.ring = Ring::new(geometry, self.engine.ring_memory());
         self.rated = false;
+        self.log.reader = LogReader::default();
         self.table = Table::new(geometry.counts().resources);
         self.held.clear();
         self.passed.clear();

@@ -32,10 +32,11 @@ pub(crate) fn f39_a_fence_completes_after_what_is_before_it_and_not_earlier(open
             let mut batch = vec![slow; 8];
             batch.extend([add; 12]);
             let first = runtime.publish_batch(Priority::Normal, &batch).unwrap();
-            let behind = runtime.publish_batch(Priority::Normal, &[word(Operation::LoadU32), store]).unwrap();
+            let behind = runtime.publish_batch(Priority::Normal, &[word(Operation::LoadU32)]).unwrap();
+            let last = runtime.publish_batch(Priority::Normal, &[store]).unwrap();
             let start = Instant::now();
             let mut order = Vec::new();
-            while (order.len() as u64) < behind.end - first.start {
+            while (order.len() as u64) < last.end - first.start {
                 assert!(start.elapsed() < LONG, "round {round}: {order:?}");
                 order.extend(runtime.reap().unwrap());
             }

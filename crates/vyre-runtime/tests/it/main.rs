@@ -4,6 +4,7 @@
 mod cases;
 mod fences;
 mod operations;
+mod printf;
 mod tenants;
 
 use vyre_runtime::{DeviceChoice, EngineKind, Options, Runtime};
@@ -56,6 +57,8 @@ on_every_engine! {
     tenants::f37_quiesce_waits_as_long_as_it_says => quiesce, device_quiesce;
     tenants::f33_partitions_of_length_zero_are_legal => zero_partitions, device_zero_partitions;
     tenants::f32_critical_work_overtakes_a_long_slot => preemption, device_preemption;
+    printf::g41_lines_carry_ticket_tenant_worker_and_arguments => printf, device_printf;
+    printf::g40_the_newest_lines_stay_and_the_others_are_counted => log_overflow, device_log_overflow;
     cases::bad_slots_fault_and_good_ones_run_after_them => faults, device_faults;
     cases::one_partition_is_a_fifo => fifo, device_fifo;
     cases::higher_priorities_come_first_but_lower_ones_come => priorities, device_priorities;
