@@ -13,6 +13,7 @@ const uint HEADER_COUNTS = 4u;
 const uint HEADER_COUNTS_END = 10u;
 const uint COUNT_SLOTS = 4u;
 const uint COUNT_TENANTS = 5u;
+const uint COUNT_OBSERVABLES = 6u;
 const uint COUNT_RESOURCES = 7u;
 
 // Control region.
@@ -49,6 +50,7 @@ const uint ENTRY_GENERATION = 3u;
 const uint ENTRY_OWNER = 4u;
 const uint ENTRY_ACCESS = 5u;
 const uint HANDLE_INDEX_BITS = 20u;
+const uint HANDLE_OBSERVABLES = 4294967295u;
 const uint OWNER_SHARED = 4294967295u;
 const uint ACCESS_READ = 1u;
 const uint ACCESS_WRITE = 2u;
@@ -60,6 +62,7 @@ const uint RECORD_WORDS = 16u;
 const uint RECORD_DATA = 8u;
 const uint STATUS_COUNTERS = 16u;
 const uint STATUS_LAUNCH = 32u;
+const uint STATUS_OBSERVABLES = 48u;
 const uint LAUNCH_STAMP = 1u;
 
 // Local region.

@@ -63,6 +63,7 @@ void load_geometry() {
     if (LANE == 0u) {
         s_slots = load(REGION_CONTROL, COUNT_SLOTS);
         s_tenants = load(REGION_CONTROL, COUNT_TENANTS);
+        s_observables = load(REGION_CONTROL, COUNT_OBSERVABLES);
         s_resources = load(REGION_CONTROL, COUNT_RESOURCES);
         s_completion_records = region_records(REGION_COMPLETIONS);
         s_log_records = region_records(REGION_DEBUG_LOG);

@@ -16,22 +16,41 @@ struct Tile {
     uvec2 target;
 };
 
+// A resource's entry, as far as the checks need it.
+struct Entry {
+    uint owner;
+    uint access;
+    uint size;
+    uvec2 address;
+};
+
+Entry table_entry(uint row) {
+    return Entry(s_context[row + ENTRY_OWNER], s_context[row + ENTRY_ACCESS], s_context[row + ENTRY_LENGTH],
+        uvec2(s_context[row + ENTRY_ADDRESS], s_context[row + ENTRY_ADDRESS + 1u]));
+}
+
+// The host looks at them, so nothing may change one in one step.
+Entry observables() {
+    return Entry(OWNER_SHARED, ACCESS_READ | ACCESS_WRITE, s_observables * 4u,
+        address_at(launch.regions[REGION_STATUS], STATUS_OBSERVABLES * 4u));
+}
+
 // Address of `bytes` bytes behind a slot's operand (its handle and offset are at `operand`, its entry in `row`).
 Verdict resolve(uint operand, uint row, uint bytes, uint access, out uvec2 address) {
     uint handle = s_slot[operand];
     uint offset = s_slot[operand + 1u];
     uint generation = handle >> HANDLE_INDEX_BITS;
+    bool observable = handle == HANDLE_OBSERVABLES;
     address = uvec2(0u);
-    if (generation == 0u || s_context[row + ENTRY_GENERATION] != generation) { return Verdict(FAULT_BAD_HANDLE, handle); }
-    uint owner = s_context[row + ENTRY_OWNER];
-    bool allowed = (s_context[row + ENTRY_ACCESS] & access) == access;
-    if ((owner != OWNER_SHARED && owner != s_slot[SLOT_TENANT]) || !allowed) {
-        return Verdict(FAULT_ACCESS_DENIED, handle);
+    if (!observable && (generation == 0u || s_context[row + ENTRY_GENERATION] != generation)) {
+        return Verdict(FAULT_BAD_HANDLE, handle);
     }
+    Entry entry = observable ? observables() : table_entry(row);
+    bool ours = entry.owner == OWNER_SHARED || entry.owner == s_slot[SLOT_TENANT];
+    if (!ours || (entry.access & access) != access) { return Verdict(FAULT_ACCESS_DENIED, handle); }
     if ((offset & 3u) != 0u) { return Verdict(FAULT_MISALIGNED, offset); }
-    uint length = s_context[row + ENTRY_LENGTH];
-    if (offset > length || bytes > length - offset) { return Verdict(FAULT_OUT_OF_RANGE, offset); }
-    address = address_at(uvec2(s_context[row + ENTRY_ADDRESS], s_context[row + ENTRY_ADDRESS + 1u]), offset);
+    if (offset > entry.size || bytes > entry.size - offset) { return Verdict(FAULT_OUT_OF_RANGE, offset); }
+    address = address_at(entry.address, offset);
     return ACCEPTED;
 }
 

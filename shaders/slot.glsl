@@ -3,6 +3,7 @@
 // Counts of the launch, read once a quantum.
 shared uint s_slots;
 shared uint s_tenants;
+shared uint s_observables;
 shared uint s_resources;
 shared uint s_completion_records;
 shared uint s_log_records;

@@ -25,8 +25,11 @@ pub const ENTRY_BYTES: u32 = 32;
 pub const ENTRY_WORDS: u32 = ENTRY_BYTES / crate::WORD_BYTES;
 /// Bits of a handle that are the index.
 pub const INDEX_BITS: u32 = 20;
-/// Largest generation; after it comes 1 again.
-pub const MAX_GENERATION: u32 = (1 << (32 - INDEX_BITS)) - 1;
+/// Largest generation; after it comes 1 again. The one beyond it is that of [`OBSERVABLES`].
+pub const MAX_GENERATION: u32 = (1 << (32 - INDEX_BITS)) - 2;
+/// The handle of the observables: words of the status region that operations of every tenant may read and write and the host may
+/// look at at any time. No entry of the table can have it.
+pub const OBSERVABLES: Handle = Handle(u32::MAX);
 /// Owner of resources that every tenant may use.
 pub const SHARED: u32 = u32::MAX;
 /// Access bit: operations may read.

@@ -19,6 +19,7 @@ use crate::decode::DecodeError;
 use crate::geometry::limits;
 use crate::header::RegionKind;
 use crate::operation::{self, Operation};
+use crate::resource::OBSERVABLES;
 
 /// Bytes of a slot.
 pub const SLOT_BYTES: u32 = 64;
@@ -40,6 +41,14 @@ pub struct Operand {
     pub handle: u32,
     /// Offset in bytes.
     pub offset: u32,
+}
+
+impl Operand {
+    /// The observable with this index.
+    #[must_use]
+    pub const fn observable(index: u32) -> Self {
+        Operand { handle: OBSERVABLES.word(), offset: index.saturating_mul(crate::WORD_BYTES) }
+    }
 }
 
 /// One work item, as bytes.

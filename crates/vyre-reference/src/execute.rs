@@ -5,9 +5,10 @@ use vyre_protocol::fault::Fault;
 use vyre_protocol::header::{HEADER_WORDS, RegionKind};
 use vyre_protocol::local::LOG_TAIL;
 use vyre_protocol::operation::{MAX_TILE_BYTES, Operation};
-use vyre_protocol::resource::{ATOMIC, ENTRY_WORDS, Handle, INDEX_BITS, READ, SHARED, WRITE};
+use vyre_protocol::resource::{ATOMIC, ENTRY_WORDS, Handle, INDEX_BITS, OBSERVABLES, READ, SHARED, WRITE};
 use vyre_protocol::slot::{Operand, Slot};
 use vyre_protocol::stamped::{self, RECORD_BYTES};
+use vyre_protocol::status;
 use vyre_protocol::words::SharedWords;
 
 use crate::claim::{Claim, STATE_FAULT, STATE_FAULT_WORD, slot_word, state_word};
@@ -148,25 +149,35 @@ impl Worker<'_> {
     /// The resource behind an operand, of which `bytes` bytes are to be accessed.
     fn resolve(&self, slot: &Slot, operand: Operand, bytes: u32, access: u32) -> Result<Resolved, Refusal> {
         let Operand { handle, offset } = operand;
-        let (index, generation) = (handle & ((1 << INDEX_BITS) - 1), handle >> INDEX_BITS);
-        let table = self.region(RegionKind::Resources);
-        let entry = |word: u32| (HEADER_WORDS + index * ENTRY_WORDS + word) as usize;
-        if index >= self.resource_count || generation == 0 || table.load_acquire(entry(3)) != generation {
-            return Err((Fault::BadHandle, handle));
-        }
-        let owner = table.load(entry(4));
-        if (owner != SHARED && owner != slot.tenant) || table.load(entry(5)) & access != access {
+        let (owner, allowed, length, backing) = self.entry(handle).ok_or((Fault::BadHandle, handle))?;
+        if (owner != SHARED && owner != slot.tenant) || allowed & access != access {
             return Err((Fault::AccessDenied, handle));
         }
         if !offset.is_multiple_of(4) {
             return Err((Fault::Misaligned, offset));
         }
-        let length = table.load(entry(2));
         if offset > length || bytes > length - offset {
             return Err((Fault::OutOfRange, offset));
         }
-        let backing = self.resources.get(Handle::new(index, generation)).ok_or((Fault::BadHandle, handle))?;
         Ok(Resolved { backing, offset: offset as usize })
+    }
+
+    /// Owner, access, length and memory behind a handle.
+    fn entry(&self, handle: u32) -> Option<(u32, u32, u32, Backing)> {
+        if handle == OBSERVABLES.word() {
+            let length = self.observables * 4;
+            let words = self.region(RegionKind::Status).part(status::OBSERVABLES as usize, self.observables as usize);
+            // The host looks at them, so nothing may change one in one step.
+            return Some((SHARED, READ | WRITE, length, Backing::Words(words)));
+        }
+        let (index, generation) = (handle & ((1 << INDEX_BITS) - 1), handle >> INDEX_BITS);
+        let table = self.region(RegionKind::Resources);
+        let entry = |word: u32| (HEADER_WORDS + index * ENTRY_WORDS + word) as usize;
+        if index >= self.resource_count || generation == 0 || table.load_acquire(entry(3)) != generation {
+            return None;
+        }
+        let backing = self.resources.get(Handle::new(index, generation))?;
+        Some((table.load(entry(4)), table.load(entry(5)), table.load(entry(2)), backing))
     }
 }
 

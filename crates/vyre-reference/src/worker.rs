@@ -28,6 +28,7 @@ pub(crate) struct Worker<'a> {
     pub(crate) fuel: u32,
     pub(crate) slots: u32,
     pub(crate) tenants: u32,
+    pub(crate) observables: u32,
     pub(crate) resource_count: u32,
     pub(crate) log_records: u32,
     /// The polled line and the line that goes with it, as they were at the end of the last turn.
@@ -80,6 +81,7 @@ impl<'a> Worker<'a> {
             fuel: 0,
             slots: count(0),
             tenants: count(1),
+            observables: count(2),
             resource_count: count(3),
             log_records: ring_records(count(4)),
             polled: [0; POLLED_WORDS as usize],

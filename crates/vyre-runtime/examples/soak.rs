@@ -95,7 +95,7 @@ impl Memory {
         let amount = random.below(u32::MAX);
         let args = |slot: Slot, args: [u32; 6]| (Slot { args, ..slot }, Fate::Done);
         let code = 0x1000 + random.below(0xf000);
-        match random.below(14) {
+        match random.below(16) {
             0 => (Slot { tiles: 1 + random.below(20), ..Slot::new(Operation::Nop) }, Fate::Done),
             1 => args(bytes(Operation::Fill), [amount, 0, 0, 0, 0, 0]),
             2 => (bytes(Operation::Copy), Fate::Done),
@@ -120,6 +120,11 @@ impl Memory {
             9 => (Slot::new(Operation::Fence), Fate::Done),
             10 => (Slot { tiles: 1 + random.below(4), ..Slot::with_code(code) }, Fate::Fault(Fault::UnknownOperation)),
             11 => self.bad_slot(random),
+            12 => args(Slot::new(Operation::Printf), [random.below(3), random.below(5), amount, stamp, 0, 0]),
+            13 => {
+                let place = Operand::observable(random.below(Counts::default().observables));
+                args(self.word(Operation::StoreU32, place), [amount, 0, 0, 0, 0, 0])
+            }
             _ => {
                 let slot = self.word(Operation::AtomicAdd, self.counter.at(0));
                 (Slot { args: [amount, 0, 0, 0, 0, 0], ..slot }, Fate::Added(amount))
@@ -154,6 +159,8 @@ struct Totals {
     aborts: u64,
     parks: u64,
     quanta: u64,
+    lines: u64,
+    dropped: u64,
 }
 
 /// A tenant's number, and which registration it is: numbers are used again.
@@ -258,6 +265,9 @@ impl Epoch<'_> {
             if self.random.one_in(8) {
                 self.reap()?;
             }
+            if self.random.one_in(64) {
+                self.totals.lines += std::iter::from_fn(|| self.runtime.read_log()).count() as u64;
+            }
         }
         if abort {
             self.runtime.abort();
@@ -283,6 +293,8 @@ impl Epoch<'_> {
         self.totals.parks += quanta.parks;
         self.totals.quanta += quanta.launched;
         self.totals.aborts += u64::from(abort);
+        self.totals.lines += std::iter::from_fn(|| self.runtime.read_log()).count() as u64;
+        self.totals.dropped += self.runtime.log_dropped();
         Ok(())
     }
 }
@@ -329,7 +341,20 @@ fn main() -> Result<(), Failure> {
         }
     }
     let messages = runtime.validation_messages();
-    let Totals { published, done, faulted, cancelled, refused, registered, revoked, aborts, parks, quanta } = totals;
+    let Totals {
+        published,
+        done,
+        faulted,
+        cancelled,
+        refused,
+        registered,
+        revoked,
+        aborts,
+        parks,
+        quanta,
+        lines,
+        dropped,
+    } = totals;
     let rate = published as f64 / start.elapsed().as_secs_f64();
     println!("{published} published = {done} done + {faulted} faulted + {cancelled} cancelled; {rate:.0} slots/s");
     println!(

@@ -79,6 +79,24 @@ pub enum WaitError {
         /// Slots that are outstanding.
         outstanding: u64,
     },
+    /// An observable did not become what was waited for.
+    #[error("observable {index} was {last:#x} at the last look, after {timeout:?}")]
+    Observable {
+        /// The observable.
+        index: u32,
+        /// Its last value.
+        last: u32,
+        /// The time given.
+        timeout: Duration,
+    },
+    /// There is no such observable.
+    #[error("there is no observable {index}, the ring has {count}; open with more")]
+    NoObservable {
+        /// The index asked for.
+        index: u32,
+        /// Observables of the geometry.
+        count: u32,
+    },
     /// The device is gone.
     #[error(transparent)]
     Lost(#[from] DeviceLost),

@@ -14,8 +14,9 @@ use vyre_protocol::operation::leaves_bulk;
 use vyre_protocol::resource::{ATOMIC, READ, SHARED, WRITE};
 use vyre_protocol::ring::{Completion, PublishError, Ring, Tally, Ticket};
 use vyre_protocol::slot::Slot;
-use vyre_protocol::status::Counters;
+use vyre_protocol::status::{Counters, OBSERVABLES};
 use vyre_protocol::tenants::{Revocation, TenantConfig, TenantError, TenantUsage};
+use vyre_protocol::words::SharedWords;
 use vyre_vk::{DeviceKind, MemoryUse};
 
 use crate::device::{DeviceChoice, choose};
@@ -387,6 +388,41 @@ impl Runtime {
             std::thread::yield_now();
         } else {
             self.engine.nap(at_most.min(Duration::from_millis(1)), || self.ring.has_completion());
+        }
+    }
+
+    /// What an observable is now. Operations set it through [`Operand::observable`](vyre_protocol::slot::Operand::observable).
+    ///
+    /// # Errors
+    /// [`WaitError::NoObservable`] if there are fewer.
+    pub fn observable(&self, index: u32) -> Result<u32, WaitError> {
+        let count = self.options.geometry.counts().observables;
+        let status = self.engine.region(RegionKind::Status).filter(|_| index < count);
+        let status = status.ok_or(WaitError::NoObservable { index, count })?;
+        Ok(status.load_acquire((OBSERVABLES + index) as usize))
+    }
+
+    /// Waits until an observable is as wanted, and gives its value. Completions stay where they are.
+    ///
+    /// # Errors
+    /// [`WaitError`] if the time is up, there is no such observable, or the device is lost.
+    pub fn wait_observable(
+        &self,
+        index: u32,
+        wanted: impl Fn(u32) -> bool,
+        timeout: Duration,
+    ) -> Result<u32, WaitError> {
+        let start = Instant::now();
+        loop {
+            let last = self.observable(index)?;
+            if wanted(last) {
+                return Ok(last);
+            }
+            if start.elapsed() >= timeout {
+                return Err(WaitError::Observable { index, last, timeout });
+            }
+            self.engine.health()?;
+            self.pause(start.elapsed(), timeout.saturating_sub(start.elapsed()));
         }
     }
 

@@ -47,6 +47,7 @@ on_every_engine! {
     operations::equal_additions_all_count => additions, device_additions;
     operations::bad_word_slots_fault => word_faults, device_word_faults;
     operations::reductions_match_a_model => reductions, device_reductions;
+    operations::b18_observables_are_set_by_operations_and_seen_by_the_host => observables, device_observables;
     operations::histograms_match_a_model => histograms, device_histograms;
     fences::f39_a_fence_completes_after_what_is_before_it_and_not_earlier => fences, device_fences;
     fences::a_fence_holds_up_its_own_partition_only => fence_partition, device_fence_partition;

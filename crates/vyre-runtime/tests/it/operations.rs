@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use vyre_runtime::Resource;
 use vyre_runtime::protocol::completion::Status;
 use vyre_runtime::protocol::fault::Fault;
-use vyre_runtime::protocol::geometry::Priority;
+use vyre_runtime::protocol::geometry::{Counts, Priority};
 use vyre_runtime::protocol::operation::{ACCUMULATORS, MAX_BINS, MAX_TILE_BYTES, Operation, Reduction};
 use vyre_runtime::protocol::slot::{Operand, Slot};
 use vyre_runtime::vk::MemoryUse;
+use vyre_runtime::{Resource, WaitError};
 
 use crate::Open;
 use crate::cases::{end, noise, options, run};
@@ -186,4 +186,31 @@ pub(crate) fn histograms_match_a_model(open: Open) {
         }
         end(runtime);
     }
+}
+
+pub(crate) fn b18_observables_are_set_by_operations_and_seen_by_the_host(open: Open) {
+    let mut runtime = open(&options(320, Some(2)));
+    let count = Counts::default().observables;
+    for index in [0, count - 1] {
+        assert_eq!(runtime.observable(index).unwrap(), 0);
+        let place = Operand::observable(index);
+        let waits_in_vain = runtime.wait_observable(index, |value| value != 0, Duration::from_millis(20)).unwrap_err();
+        assert!(matches!(waits_in_vain, WaitError::Observable { last: 0, .. }), "{waits_in_vain}");
+        let store = word_slot(Operation::StoreU32, place, &[index + 7]);
+        let ticket = runtime.publish(Priority::Normal, &store).unwrap();
+        let long = Duration::from_secs(60);
+        assert_eq!(runtime.wait_observable(index, |value| value != 0, long).unwrap(), index + 7);
+        assert_eq!(runtime.wait(ticket, long).unwrap().status, Status::Done);
+        assert_eq!(run(&mut runtime, &word_slot(Operation::LoadU32, place, &[])).results[0], index + 7);
+    }
+    for slot in [
+        word_slot(Operation::StoreU32, Operand::observable(count), &[1]),
+        word_slot(Operation::LoadU32, Operand::observable(u32::MAX), &[]),
+    ] {
+        assert_eq!(run(&mut runtime, &slot).status, Status::Faulted);
+    }
+    let add = run(&mut runtime, &word_slot(Operation::AtomicAdd, Operand::observable(0), &[1]));
+    assert_eq!((add.fault, add.fault_word), (Fault::AccessDenied, u32::MAX), "the host reads it, so no step is atomic");
+    assert!(matches!(runtime.observable(count), Err(WaitError::NoObservable { .. })));
+    end(runtime);
 }
