@@ -357,9 +357,8 @@ fn main() -> Result<(), Failure> {
     } = totals;
     let rate = published as f64 / start.elapsed().as_secs_f64();
     println!("{published} published = {done} done + {faulted} faulted + {cancelled} cancelled; {rate:.0} slots/s");
-    println!(
-        "{refused} refused, {revoked} of {registered} tenants revoked, {aborts} aborts, {parks} parks, {quanta} quanta"
-    );
+    println!("{refused} refused, {revoked} of {registered} tenants revoked, {aborts} aborts");
+    println!("{parks} parks, {quanta} quanta; {lines} lines printed and read, {dropped} more overwritten");
     println!("memory: {early} MiB after a quarter, {} MiB at the end; {messages} validation messages", resident_mib());
     if messages > 0 || resident_mib() > early + 64 {
         return Err("validation messages, or memory that grew by more than 64 MiB".into());
