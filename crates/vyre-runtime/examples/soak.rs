@@ -168,6 +168,7 @@ struct Totals {
 struct Tenant {
     number: u32,
     registration: u64,
+    cap: Option<u32>,
 }
 
 /// One launch of the kernel, from an empty ring to its end.
@@ -188,17 +189,24 @@ impl Epoch<'_> {
         let priority = Priority::ALL[self.random.below(5) as usize];
         let count = if self.random.one_in(4) { 1 + self.random.below(16) } else { 1 };
         let tenant = self.tenants[self.random.below(self.tenants.len() as u32) as usize];
+        let count = count.min(tenant.cap.unwrap_or(u32::MAX));
         let slots: Vec<(Slot, Fate)> = (0..count).map(|_| self.memory.slot(self.random)).collect();
         let wire: Vec<Slot> = slots.iter().map(|(slot, _)| Slot { tenant: tenant.number, ..*slot }).collect();
-        match self.runtime.publish_all(priority, &wire) {
-            Ok(tickets) => {
-                let named = tickets.map(|number| Ticket { priority, number });
-                self.fates.extend(named.zip(slots.iter().map(|(_, fate)| (*fate, tenant))));
+        // The same slots again until there is room, so that the seed alone decides what is run.
+        let start = Instant::now();
+        let tickets = loop {
+            match self.runtime.publish_all(priority, &wire) {
+                Ok(tickets) => break tickets,
+                Err(
+                    PublishError::Occupied { .. } | PublishError::Tenant { source: TenantError::OverCap { .. }, .. },
+                ) if start.elapsed() < Duration::from_secs(60) => self.totals.refused += 1,
+                Err(error) => return Err(error.into()),
             }
-            Err(PublishError::Occupied { .. } | PublishError::TooMany { .. }) => self.totals.refused += 1,
-            Err(PublishError::Tenant { source: TenantError::OverCap { .. }, .. }) => self.totals.refused += 1,
-            Err(error) => return Err(error.into()),
-        }
+            self.reap()?;
+            std::thread::yield_now();
+        };
+        let named = tickets.map(|number| Ticket { priority, number });
+        self.fates.extend(named.zip(slots.iter().map(|(_, fate)| (*fate, tenant))));
         Ok(())
     }
 
@@ -237,12 +245,14 @@ impl Epoch<'_> {
                 self.cancelled.insert(tenant.registration);
             }
             self.totals.revoked += 1;
+            // Its number is free again then, whatever the timing.
+            self.runtime.quiesce(tenant.number, Duration::from_secs(60))?;
         }
         let cap = if self.random.one_in(2) { Some(1 + self.random.below(20)) } else { None };
         match self.runtime.register_tenant(TenantConfig { cap, ..TenantConfig::default() }) {
             Ok(number) => {
                 self.totals.registered += 1;
-                self.tenants.push(Tenant { number, registration: self.totals.registered });
+                self.tenants.push(Tenant { number, registration: self.totals.registered, cap });
             }
             Err(TenantError::NoneFree { .. }) => {}
             Err(error) => return Err(error.into()),
@@ -325,7 +335,7 @@ fn main() -> Result<(), Failure> {
             random: &mut random,
             totals: &mut totals,
             memory,
-            tenants: vec![Tenant { number: 0, registration: 0 }],
+            tenants: vec![Tenant { number: 0, registration: 0, cap: None }],
             fates: HashMap::new(),
             cancelled: HashSet::new(),
             counter: 0,
