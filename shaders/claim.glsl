@@ -169,8 +169,7 @@ bool leaves_work(Look look, Claim claim, uint taken) {
 }
 
 // Takes a tile of the loaded slot. A partition that gives nothing stands back until another gave something, so that a stalled
-// producer delays only its own partition. The lanes read
-// the slot's context while lane 0 waits for memory.
+// producer delays only its own partition. The lanes read the slot's context while lane 0 waits for memory.
 uint take_tile(inout Worker worker, inout Claim claim) {
     uint tiles = s_tiles;
     claim.tile = tiles & 0xffffu;

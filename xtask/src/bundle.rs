@@ -31,6 +31,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     fs::create_dir_all(out.join("spirv"))?;
     process::run(cargo().args(["build", "--release", "--locked", "-p", "vyre-cli"]))?;
     fs::copy(root().join("target/release/vyre"), out.join("vyre"))?;
+    process::run(cargo().args(["build", "--release", "--locked", "-p", "vyre-runtime", "--example", "soak"]))?;
+    fs::copy(root().join("target/release/examples/soak"), out.join("soak"))?;
     for package in TESTED {
         let mut build = cargo();
         build.args([

@@ -25,7 +25,7 @@
 //! A slot's *tag* is the low 16 bits of its ticket's generation. A worker takes a tile by compare-and-swap on the tiles word
 //! with the tag of the ticket it means, so one that slept through a lap takes nothing.
 
-use crate::control::{DOORBELLS, POLLED_WORDS, SNAPSHOT_REQUEST};
+use crate::control::{COMMAND, DOORBELLS, POLLED_WORDS, SNAPSHOT_REQUEST};
 use crate::geometry::PARTITIONS;
 use crate::header::HEADER_WORDS;
 
@@ -64,4 +64,6 @@ pub const SLOT_STATE_WORDS: u32 = 4;
 /// Bytes of a slot state.
 pub const SLOT_STATE_BYTES: u32 = SLOT_STATE_WORDS * crate::WORD_BYTES;
 
-const _: () = assert!(HOT_SNAPSHOT_SERVED == SNAPSHOT_REQUEST - DOORBELLS && LOG_TAIL < SLOT_STATES);
+// One lane reads the command and the lease, one the request and what was served.
+const _: () = assert!(HOT_LEASE == COMMAND - DOORBELLS && HOT_SNAPSHOT_SERVED == SNAPSHOT_REQUEST - DOORBELLS);
+const _: () = assert!(LOG_TAIL < SLOT_STATES);
