@@ -160,7 +160,8 @@ impl Reader {
         Ok(info)
     }
 
-    /// Gives the next block of the current stream; waits for at most `wait` for a read to end.
+    /// Gives the next block of the current stream; waits for at most `wait` until it is read. Reads may end out of order, so others
+    /// may come before it.
     ///
     /// # Errors
     /// [`ReadError`] ends the stream; the reader can open the next source.
@@ -173,7 +174,7 @@ impl Reader {
     }
 
     fn advance(&mut self, wait: Duration) -> Result<Next, ReadError> {
-        let mut waited = false;
+        let until = if wait.is_zero() { None } else { Instant::now().checked_add(wait) };
         loop {
             self.begin_reads()?;
             let pool = self.pool.clone();
@@ -196,9 +197,9 @@ impl Reader {
             if self.in_flight.iter().all(Option::is_none) {
                 return Ok(Next::NoBlocks);
             }
-            let now = if waited { Duration::ZERO } else { wait };
-            let Some(ended) = self.backend.next(now).map_err(ReadError::Backend)? else { return Ok(Next::Pending) };
-            waited = true;
+            // A time too long to be added to the clock is no limit; what is left of it is the whole.
+            let left = until.map_or(wait, |until| until.saturating_duration_since(Instant::now()));
+            let Some(ended) = self.backend.next(left).map_err(ReadError::Backend)? else { return Ok(Next::Pending) };
             self.take(ended)?;
         }
     }
