@@ -7,8 +7,8 @@
 #![allow(unsafe_code, reason = "calls Vulkan; see the Safety section above")]
 
 use std::ffi::{CStr, c_void};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use ash::{ext, vk};
 
@@ -45,6 +45,10 @@ impl Drop for Instance {
     }
 }
 
+/// The first instance stays as long as the process, so that the loader never unloads a driver. NVIDIA's (580) gives its
+/// thread-local storage not back then: a process that opened it some dozens of times found no driver any more.
+static FIRST: OnceLock<Arc<Instance>> = OnceLock::new();
+
 impl Vulkan {
     /// Loads the library and makes an instance; with `validation`, the Khronos layer is on and its messages are counted.
     ///
@@ -76,7 +80,9 @@ impl Vulkan {
         let raw = unsafe { entry.create_instance(&info, None) }.map_err(|result| LoadError::NoDriver { result })?;
         let messages = Box::new(AtomicU64::new(0));
         let messenger = if validation { messenger(&entry, &raw, &messages) } else { None };
-        Ok(Vulkan { instance: Arc::new(Instance { raw, messenger, messages, _entry: entry }) })
+        let instance = Arc::new(Instance { raw, messenger, messages, _entry: entry });
+        FIRST.get_or_init(|| Arc::clone(&instance));
+        Ok(Vulkan { instance })
     }
 
     /// Reports on all devices, in the loader's order.

@@ -500,3 +500,13 @@ fn device_a_launch_on_wrong_regions_is_refused_with_its_reason() {
     bench.resident.launch().unwrap();
     assert_eq!(bench.run(&Slot::new(Operation::Nop)).status, Status::Done);
 }
+
+/// Rebuilding after losses, or a long line of short-lived runtimes, must not use up what a driver has only once.
+#[test]
+#[ignore = "needs a Vulkan device; run by cargo xtask test"]
+fn device_vulkan_is_loaded_again_and_again() {
+    for _ in 0..60 {
+        let (vulkan, index) = Bench::vulkan();
+        assert!(vulkan.devices().unwrap().len() > index);
+    }
+}
