@@ -101,6 +101,8 @@ const uint CHUNK_BYTES = 1024u;
 const uint ACCUMULATORS = 32u;
 const uint MAX_BINS = 256u;
 const uint LOG_ARGS = 4u;
+const uint PACKED_WORDS = 7u;
+const uint PACKED_CODE_BITS = 8u;
 const uint MAX_TILE_FUEL = 640u;
 const uint TURN_FUEL = 32u;
 
@@ -132,7 +134,9 @@ const uint OP_REDUCE = 9u;
 const uint OP_HISTOGRAM = 10u;
 const uint OP_FENCE = 11u;
 const uint OP_PRINTF = 12u;
-const uint OP_LAST = 12u;
+const uint OP_PACKED = 13u;
+const uint OP_LAST = 13u;
+const uint PACKED_INNER_WORDS[14] = uint[](0u, 1u, 0u, 0u, 0u, 2u, 1u, 2u, 3u, 0u, 0u, 0u, 0u, 0u);
 
 // Reductions.
 const uint REDUCE_SUM = 1u;

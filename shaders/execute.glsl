@@ -35,10 +35,8 @@ Entry observables() {
         address_at(launch.regions[REGION_STATUS], STATUS_OBSERVABLES * 4u));
 }
 
-// Address of `bytes` bytes behind a slot's operand (its handle and offset are at `operand`, its entry in `row`).
-Verdict resolve(uint operand, uint row, uint bytes, uint access, out uvec2 address) {
-    uint handle = s_slot[operand];
-    uint offset = s_slot[operand + 1u];
+// Address of `bytes` bytes at an offset of the resource behind a handle, whose entry is in `row`.
+Verdict resolve_at(uint handle, uint offset, uint row, uint bytes, uint access, out uvec2 address) {
     uint generation = handle >> HANDLE_INDEX_BITS;
     bool observable = handle == HANDLE_OBSERVABLES;
     address = uvec2(0u);
@@ -54,9 +52,11 @@ Verdict resolve(uint operand, uint row, uint bytes, uint access, out uvec2 addre
     return ACCEPTED;
 }
 
-Verdict resolve_input(uint bytes, inout Tile tile) { return resolve(SLOT_INPUT, ROW_INPUT, bytes, ACCESS_READ, tile.source); }
+Verdict resolve_input(uint bytes, inout Tile tile) {
+    return resolve_at(s_slot[SLOT_INPUT], s_slot[SLOT_INPUT + 1u], ROW_INPUT, bytes, ACCESS_READ, tile.source);
+}
 Verdict resolve_output(uint bytes, uint access, inout Tile tile) {
-    return resolve(SLOT_OUTPUT, ROW_OUTPUT, bytes, access, tile.target);
+    return resolve_at(s_slot[SLOT_OUTPUT], s_slot[SLOT_OUTPUT + 1u], ROW_OUTPUT, bytes, access, tile.target);
 }
 
 // Whether `tiles` tiles of `span` bytes cover `length` bytes.
@@ -84,6 +84,12 @@ Verdict check_bytes() {
     return ACCEPTED;
 }
 
+// Whether this kernel was built with the operation.
+bool compiled(uint operation) { return (OPERATIONS >> operation & 1u) != 0u; }
+
+// Whether the slot's tenant may use the operation.
+bool allowed(uint operation) { return (s_context[ROW_TENANT + TENANT_OPERATIONS] >> operation & 1u) != 0u; }
+
 #include "op_fill.glsl"
 #include "op_copy.glsl"
 #include "op_blake3.glsl"
@@ -91,15 +97,14 @@ Verdict check_bytes() {
 #include "op_reduce.glsl"
 #include "op_histogram.glsl"
 #include "op_printf.glsl"
-
-// Whether this kernel was built with the operation.
-bool compiled(uint operation) { return (OPERATIONS >> operation & 1u) != 0u; }
+#include "op_packed.glsl"
 
 // Loop iterations that a tile costs each lane, rounded up.
 uint tile_fuel(Tile tile) {
     if (tile.operation == OP_BLAKE3) { return blake3_fuel(tile); }
     if (tile.operation == OP_REDUCE) { return reduce_fuel(tile); }
     if (tile.operation == OP_HISTOGRAM) { return histogram_fuel(tile); }
+    if (tile.operation == OP_PACKED) { return 2u * PACKED_WORDS; }
     return tile.operation == OP_NOP || tile.operation == OP_FENCE || tile.operation == OP_PRINTF ? 0u : tile.bytes / 4u / LANES + 5u;
 }
 
@@ -110,6 +115,7 @@ Verdict check_operation(inout Tile tile) {
     if (is_word_operation(tile.operation)) { return check_word(tile); }
     if (tile.operation == OP_FENCE && s_slot[SLOT_TILES] != 1u) { return Verdict(FAULT_BAD_ARGUMENT, s_slot[SLOT_TILES]); }
     if (tile.operation == OP_PRINTF && HAS_PRINTF) { return check_printf(); }
+    if (tile.operation == OP_PACKED && HAS_PACKED) { return check_packed(); }
     if (tile.operation == OP_REDUCE && compiled(OP_REDUCE)) { return check_reduce(tile); }
     if (tile.operation == OP_HISTOGRAM && compiled(OP_HISTOGRAM)) { return check_histogram(tile); }
     return ACCEPTED;
@@ -121,9 +127,7 @@ Verdict check_slot(inout Tile tile) {
     if (operation < OP_NOP || operation > OP_LAST || !compiled(operation)) {
         return Verdict(FAULT_UNKNOWN_OPERATION, operation);
     }
-    if ((s_context[ROW_TENANT + TENANT_OPERATIONS] >> operation & 1u) == 0u) {
-        return Verdict(FAULT_OPERATION_DENIED, operation);
-    }
+    if (!allowed(operation)) { return Verdict(FAULT_OPERATION_DENIED, operation); }
     tile.operation = operation;
     return check_operation(tile);
 }
@@ -150,6 +154,7 @@ void execute(Claim claim, Tile tile) {
     if (tile.operation == OP_BLAKE3 && compiled(OP_BLAKE3)) { blake3_tile(tile); }
     if (is_word_operation(tile.operation)) { word_tile(tile); }
     if (tile.operation == OP_PRINTF && HAS_PRINTF) { printf_tile(claim); }
+    if (tile.operation == OP_PACKED && HAS_PACKED) { packed_tile(); }
     if (tile.operation == OP_REDUCE && compiled(OP_REDUCE)) { reduce_tile(tile); }
     if (tile.operation == OP_HISTOGRAM && compiled(OP_HISTOGRAM)) { histogram_tile(tile); }
 }

@@ -17,6 +17,8 @@ void end_tile(Claim claim) {
     }
 }
 
+bool has_results(uint operation) { return is_word_operation(operation) || HAS_PACKED && operation == OP_PACKED; }
+
 // This lane's data word of the completion.
 uint completion_word(Claim claim, Verdict verdict) {
     uint status = verdict.fault == FAULT_NONE ? STATUS_DONE : STATUS_FAULTED;
@@ -24,7 +26,7 @@ uint completion_word(Claim claim, Verdict verdict) {
     if (LANE == 1u) { return claim.priority | status << 8 | verdict.fault << 16; }
     if (LANE == 2u) { return verdict.word; }
     if (LANE == 3u) { return (s_slot[SLOT_OPERATION] & 0xffffu) | s_slot[SLOT_TENANT] << 16; }
-    if (LANE == 4u && verdict.fault == FAULT_NONE && is_word_operation(s_slot[SLOT_OPERATION])) { return s_result; }
+    if ((LANE == 4u || LANE == 5u) && verdict.fault == FAULT_NONE && has_results(s_slot[SLOT_OPERATION])) { return s_results[LANE - 4u]; }
     if (LANE == 6u) { return claim.clock; }
     return LANE == 7u ? device_clock() : 0u;
 }

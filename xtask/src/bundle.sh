@@ -36,7 +36,7 @@ step doctor 300 ./vyre doctor --device "$DEVICE" --tries 1000000
 for tests in vyre-vk vyre-runtime vyre-cli; do
   step "test-$tests" 300 "./tests/$tests" --ignored device --test-threads=1
 done
-step stale-blocks 300 env VYRE_STALE_MIB=2048 ./tests/vyre-runtime --ignored device_recycled --test-threads=1 --nocapture
+step stale-blocks 300 env VYRE_STALE_MIB=2048 ./tests/vyre-runtime --ignored device::recycled --test-threads=1 --nocapture
 step soak 300 ./soak --device "$DEVICE" --slots 2000000
 step latency 300 ./vyre bench latency --device "$DEVICE"
 step latency-one-worker 300 ./vyre bench latency --device "$DEVICE" --workers 1

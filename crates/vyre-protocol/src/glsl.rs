@@ -9,10 +9,12 @@ use crate::control::{self, Command, TenantState};
 use crate::fault::{Fault, LaunchFault};
 use crate::header::{HEADER_BYTES, HEADER_WORDS, MAGIC, RegionKind};
 use crate::operation::{self, Operation, Reduction};
-use crate::{ABI_VERSION, WORD_BYTES, debuglog, geometry, launch, local, resource, slot, stamped, status};
+use crate::{ABI_VERSION, WORD_BYTES, debuglog, geometry, launch, local, packed, resource, slot, stamped, status};
 
 /// Word of a header where the counts begin.
 const HEADER_COUNTS: u32 = 4;
+
+const OP_LAST: u32 = Operation::ALL[Operation::ALL.len() - 1].0.code();
 
 /// Word offsets and sizes, in groups: `(comment, [(name, value)])`.
 const OFFSETS: &[(&str, &[(&str, u32)])] = &[
@@ -137,6 +139,8 @@ const OFFSETS: &[(&str, &[(&str, u32)])] = &[
             ("ACCUMULATORS", operation::ACCUMULATORS),
             ("MAX_BINS", operation::MAX_BINS),
             ("LOG_ARGS", debuglog::LOG_ARGS as u32),
+            ("PACKED_WORDS", packed::PACKED_WORDS as u32),
+            ("PACKED_CODE_BITS", packed::CODE_BITS),
             ("MAX_TILE_FUEL", launch::MAX_TILE_FUEL),
             ("TURN_FUEL", launch::TURN_FUEL),
         ],
@@ -163,7 +167,8 @@ pub fn render() -> String {
     array(&mut out, "REGION_ELEMENT_COUNT", &shapes.map(|shape| HEADER_COUNTS + shape.count as u32));
     array(&mut out, "REGION_ROUNDED", &shapes.map(|shape| u32::from(shape.rounded)));
     section(&mut out, "Operations.", Operation::ALL.iter().map(|(op, name)| (*name, op.code())));
-    constant(&mut out, "OP_LAST", Operation::ALL[Operation::ALL.len() - 1].0.code());
+    constant(&mut out, "OP_LAST", OP_LAST);
+    array(&mut out, "PACKED_INNER_WORDS", &(0..=OP_LAST).map(packed::inner_words).collect::<Vec<_>>());
     let identity = Reduction::ALL.iter().map(|(reduction, _)| reduction.identity());
     section(&mut out, "Reductions.", Reduction::ALL.iter().map(|(reduction, name)| (*name, reduction.code())));
     array(&mut out, "REDUCE_IDENTITY", &core::iter::once(0).chain(identity).collect::<Vec<_>>());

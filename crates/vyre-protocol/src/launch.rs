@@ -43,3 +43,6 @@ pub const TURN_FUEL: u32 = 32;
 /// The dearest is a HISTOGRAM tile of eight lanes, which also clears and writes its bins.
 pub const MAX_TILE_FUEL: u32 =
     (operation::MAX_TILE_BYTES / crate::WORD_BYTES + 2 * operation::MAX_BINS) / crate::MIN_LANES + 64;
+
+/// Least fuel of a quantum with which a worker makes progress: a look, and one action with the dearest tile.
+pub const SMALLEST_FUEL: u32 = MAX_TILE_FUEL + 1;

@@ -51,6 +51,7 @@ pub mod ioqueue;
 pub mod launch;
 pub mod local;
 pub mod operation;
+pub mod packed;
 pub mod resource;
 pub mod ring;
 pub mod slot;

@@ -51,6 +51,9 @@ wire_codes! {
         /// Writes a record to the [debug log](crate::debuglog): the format string `args[0]` with the `args[1]` arguments that
         /// follow, at most [`LOG_ARGS`](crate::debuglog::LOG_ARGS). One tile. Not idempotent.
         Printf = 12 => "OP_PRINTF",
+        /// Runs the operations [packed](crate::packed) in the slot one after the other, each visible to other workers before the
+        /// next; if one of them is wrong, none runs. One tile.
+        Packed = 13 => "OP_PACKED",
     }
 }
 

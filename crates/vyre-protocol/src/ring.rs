@@ -284,7 +284,7 @@ impl<W: SharedWords> Ring<W> {
         for (index, (ticket, slot)) in (self.published[priority.index()]..).zip(slots).enumerate() {
             slot.validate(tenants).map_err(|source| PublishError::Slot { index, source })?;
             let before = || slots[..index].iter().filter(|other| other.tenant == slot.tenant).count() as u64;
-            let admitted = self.tenants.admit(slot.tenant, slot.operation, before, self.now);
+            let admitted = self.tenants.admit(slot, before, self.now);
             admitted.map_err(|source| PublishError::Tenant { index, source })?;
             let place = partition.slot(ticket);
             if self.busy[place as usize].is_some() {

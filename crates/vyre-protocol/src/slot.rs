@@ -11,6 +11,8 @@
 //! | 8 | length in bytes |
 //! | 9 | tile span, in the operation's unit |
 //! | 10..16 | arguments |
+//!
+//! In a [packed](crate::packed) slot the words from 9 on are its program.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -19,6 +21,7 @@ use crate::decode::DecodeError;
 use crate::geometry::limits;
 use crate::header::RegionKind;
 use crate::operation::{self, Operation};
+use crate::packed::{MAX_INNER_OFFSET, PACKED_WORDS};
 use crate::resource::OBSERVABLES;
 
 /// Bytes of a slot.
@@ -97,6 +100,30 @@ pub enum SlotError {
     Tiles {
         /// Number of tiles given.
         given: u32,
+    },
+    /// More than a packed slot holds.
+    #[error("the packed operations take {needed} words, a slot holds {PACKED_WORDS}; use several slots")]
+    PackedFull {
+        /// Words needed.
+        needed: usize,
+    },
+    /// The length of a packed slot's program is no number of words, or more than there are.
+    #[error("a packed program of {bytes} bytes is not possible; allowed are multiples of 4 up to {}", 4 * PACKED_WORDS)]
+    PackedLength {
+        /// The length.
+        bytes: u32,
+    },
+    /// The offset of a packed operation is not a multiple of four, or too far.
+    #[error("offset {offset} of a packed operation: use multiples of 4 up to {MAX_INNER_OFFSET}")]
+    PackedOffset {
+        /// The offset in bytes.
+        offset: u32,
+    },
+    /// This operation cannot be packed.
+    #[error("operation {code:#x} cannot be packed; publish it as a slot of its own")]
+    PackedOperation {
+        /// The code.
+        code: u32,
     },
     /// The tenant is beyond the ring's tenants.
     #[error("tenant {given} does not exist, the ring has {count}")]
@@ -186,7 +213,7 @@ impl Slot {
         if self.tenant >= tenants {
             return Err(SlotError::Tenant { given: self.tenant, count: tenants });
         }
-        Ok(())
+        self.inner().try_for_each(|inner| inner.map(|_| ()))
     }
 
     /// The slot's words in the order of the table above.
@@ -220,7 +247,10 @@ impl Slot {
             Ok(()) => Ok(Some(slot)),
             Err(SlotError::Tiles { given }) => Err(field(2, "tiles", "1 to 65535", given)),
             Err(SlotError::Tenant { given, .. }) => Err(field(3, "tenant", "a tenant below the limit", given)),
-            Err(_) => Err(field(1, "operation", "a built-in or user operation", slot.operation)),
+            Err(SlotError::ReservedOperation { code }) => {
+                Err(field(1, "operation", "a built-in or user operation", code))
+            }
+            Err(_) => Err(field(8, "packed program", "inner operations within its length", slot.length)),
         }
     }
 }

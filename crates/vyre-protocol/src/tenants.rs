@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::control::{Tenant, TenantState, operation_bit};
+use crate::slot::Slot;
 use crate::words::SharedWords;
 
 /// What a tenant may do.
@@ -203,17 +204,12 @@ impl Tenants {
         }
     }
 
-    /// Whether the tenant may publish a slot with `before` more of its own in front of it in the same batch.
-    pub(crate) fn admit(
-        &self,
-        tenant: u32,
-        operation: u32,
-        before: impl Fn() -> u64,
-        now: Duration,
-    ) -> Result<(), TenantError> {
+    /// Whether the slot's tenant may publish it with `before` more of its own in front of it in the same batch.
+    pub(crate) fn admit(&self, slot: &Slot, before: impl Fn() -> u64, now: Duration) -> Result<(), TenantError> {
+        let tenant = slot.tenant;
         let entry = self.active(tenant)?;
         let TenantConfig { operations, cap, rate } = entry.config;
-        if operations & operation_bit(operation) == 0 {
+        if let Some(operation) = slot.operations().find(|code| operations & operation_bit(*code) == 0) {
             return Err(TenantError::Denied { tenant, operation });
         }
         if let Some(cap) = cap {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use vyre_protocol::control::{COMMAND, Command, DOORBELLS, initialise};
 use vyre_protocol::geometry::{Direction, Geometry, PARTITIONS};
 use vyre_protocol::header::{RegionHeader, RegionKind};
-use vyre_protocol::launch::{MAX_TILE_FUEL, TURN_FUEL};
+use vyre_protocol::launch::{MAX_TILE_FUEL, SMALLEST_FUEL, TURN_FUEL};
 use vyre_protocol::local::HOT;
 use vyre_protocol::resource::{Handle, ResourceEntry};
 use vyre_protocol::ring::RingMemory;
@@ -124,6 +124,7 @@ pub struct Quanta {
 pub struct Reference {
     shared: Arc<Shared>,
     workers: u32,
+    quantum_fuel: u32,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -144,7 +145,15 @@ impl Reference {
             launched: AtomicU64::new(0),
             finished: AtomicU64::new(0),
         };
-        Reference { shared: Arc::new(shared), workers: workers.max(1), threads: Vec::new() }
+        let threads = Vec::new();
+        Reference { shared: Arc::new(shared), workers: workers.max(1), quantum_fuel: QUANTUM_FUEL, threads }
+    }
+
+    /// Sets the fuel of each quantum; less than [`SMALLEST_FUEL`] makes no progress and becomes that.
+    #[must_use]
+    pub fn with_quantum_fuel(mut self, fuel: u32) -> Reference {
+        self.quantum_fuel = fuel.max(SMALLEST_FUEL);
+        self
     }
 
     /// Workers.
@@ -198,9 +207,9 @@ impl Reference {
         }
         self.shared.stop.store(false, Ordering::Release);
         for id in 0..self.workers {
-            let (shared, workers) = (Arc::clone(&self.shared), self.workers);
+            let (shared, workers, fuel) = (Arc::clone(&self.shared), self.workers, self.quantum_fuel);
             let thread = std::thread::Builder::new().name(format!("vyre-worker-{id}"));
-            match thread.spawn(move || work(&shared, id, workers)) {
+            match thread.spawn(move || work(&shared, id, workers, fuel)) {
                 Ok(thread) => self.threads.push(thread),
                 Err(error) => {
                     self.stop();
@@ -257,11 +266,11 @@ impl Drop for Reference {
 }
 
 /// A worker's thread: quanta until it is stopped, asleep while there is nothing to do.
-fn work(shared: &Shared, id: u32, workers: u32) {
+fn work(shared: &Shared, id: u32, workers: u32, fuel: u32) {
     while !shared.stop.load(Ordering::Acquire) {
         shared.launched.fetch_add(1, Ordering::AcqRel);
         let mut worker = Worker::new(&shared.regions, &shared.resources, &shared.completed, id, workers);
-        let ran = worker.run_quantum(QUANTUM_FUEL);
+        let ran = worker.run_quantum(fuel);
         shared.finished.fetch_add(1, Ordering::AcqRel);
         match ran {
             None => return,

@@ -12,7 +12,7 @@ use vyre_protocol::status;
 use vyre_protocol::words::SharedWords;
 
 use crate::claim::{Claim, STATE_FAULT, STATE_FAULT_WORD, slot_word, state_word};
-use crate::ops::{self, Backing, ResultWord};
+use crate::ops::{self, Backing, Results};
 use crate::sync::Ordering;
 use crate::worker::Worker;
 
@@ -27,7 +27,7 @@ pub(crate) struct Resolved {
 
 impl Worker<'_> {
     /// Reads the slot of a claim and runs the tile. Returns the slot, and the tile's result word or why it did not run.
-    pub(crate) fn execute(&mut self, claim: Claim) -> (Slot, Result<ResultWord, Refusal>) {
+    pub(crate) fn execute(&mut self, claim: Claim) -> (Slot, Result<Results, Refusal>) {
         let word = |i: u32| self.region(RegionKind::Ring).load(slot_word(claim.index, i));
         let slot = Slot {
             sequence: word(0),
@@ -43,7 +43,7 @@ impl Worker<'_> {
         // The slot's other tiles are spared once one has faulted.
         let state = |word| state_word(claim.index, word);
         if claim.tiles > 1 && self.local.load(state(STATE_FAULT) as usize) != Fault::None.code() {
-            return (slot, Ok(0));
+            return (slot, Ok([0; 2]));
         }
         let result = self.run(&slot, claim);
         if let Err((fault, word)) = result
@@ -56,7 +56,7 @@ impl Worker<'_> {
     }
 
     /// Runs a tile and gives the completion's result word.
-    fn run(&mut self, slot: &Slot, claim: Claim) -> Result<ResultWord, Refusal> {
+    fn run(&mut self, slot: &Slot, claim: Claim) -> Result<Results, Refusal> {
         let tile = claim.tile;
         let operation = self.check_slot(slot)?;
         match operation {
@@ -103,8 +103,9 @@ impl Worker<'_> {
                 let output = self.resolve(slot, slot.output, bins * 4, WRITE | ATOMIC)?;
                 ops::histogram(slot, bins, tile, &input, &output);
             }
+            Operation::Packed => return self.run_packed(slot),
         }
-        Ok(0)
+        Ok([0; 2])
     }
 
     /// Writes a record to the debug log.
@@ -121,15 +122,13 @@ impl Worker<'_> {
         stamped::store(self.region(RegionKind::DebugLog), base as usize, stamp, &record);
     }
 
-    fn run_word(&self, slot: &Slot, operation: Operation) -> Result<ResultWord, Refusal> {
+    fn run_word(&self, slot: &Slot, operation: Operation) -> Result<Results, Refusal> {
         ops::check_word(slot)?;
-        let output = |access| self.resolve(slot, slot.output, 4, access);
-        Ok(match operation {
-            Operation::LoadU32 => ops::load_word(&self.resolve(slot, slot.input, 4, READ)?),
-            Operation::AtomicAdd => ops::atomic_add(slot, &output(WRITE | ATOMIC)?),
-            Operation::CompareSwap => ops::compare_swap(slot, &output(WRITE | ATOMIC)?),
-            _ => ops::store_word(slot, &output(WRITE)?),
-        })
+        let place = match operation {
+            Operation::LoadU32 => self.resolve(slot, slot.input, 4, READ)?,
+            _ => self.resolve(slot, slot.output, 4, ops::word_access(operation))?,
+        };
+        Ok([ops::run_word(operation, &place, [slot.args[0], slot.args[1]]), 0])
     }
 
     fn check_slot(&self, slot: &Slot) -> Result<Operation, Refusal> {
@@ -140,14 +139,18 @@ impl Worker<'_> {
         }
         let unknown = (Fault::UnknownOperation, slot.operation);
         let operation = Operation::from_code(slot.operation).ok_or(unknown)?;
-        if control.load(tenant(1)) & operation_bit(slot.operation) == 0 {
-            return Err((Fault::OperationDenied, slot.operation));
-        }
+        self.check_allowed(slot, operation)?;
         Ok(operation)
     }
 
+    pub(crate) fn check_allowed(&self, slot: &Slot, operation: Operation) -> Result<(), Refusal> {
+        let mask = self.region(RegionKind::Control).load((TENANTS + slot.tenant * TENANT_WORDS + 1) as usize);
+        let allowed = mask & operation_bit(operation.code()) != 0;
+        if allowed { Ok(()) } else { Err((Fault::OperationDenied, operation.code())) }
+    }
+
     /// The resource behind an operand, of which `bytes` bytes are to be accessed.
-    fn resolve(&self, slot: &Slot, operand: Operand, bytes: u32, access: u32) -> Result<Resolved, Refusal> {
+    pub(crate) fn resolve(&self, slot: &Slot, operand: Operand, bytes: u32, access: u32) -> Result<Resolved, Refusal> {
         let Operand { handle, offset } = operand;
         let (owner, allowed, length, backing) = self.entry(handle).ok_or((Fault::BadHandle, handle))?;
         if (owner != SHARED && owner != slot.tenant) || allowed & access != access {

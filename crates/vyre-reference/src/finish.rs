@@ -11,17 +11,17 @@ use vyre_protocol::words::SharedWords;
 
 use crate::claim::{Claim, STATE_DONE, STATE_FAULT, STATE_FAULT_WORD, STATE_TILES, state_word};
 use crate::execute::Refusal;
-use crate::ops::ResultWord;
+use crate::ops::Results;
 use crate::sync::Ordering;
 use crate::worker::Worker;
 
 impl Worker<'_> {
     /// Counts the tile; the worker that ends the slot's last one completes the slot.
-    pub(crate) fn finish_tile(&self, claim: Claim, slot: &Slot, result: Result<ResultWord, Refusal>) {
+    pub(crate) fn finish_tile(&self, claim: Claim, slot: &Slot, result: Result<Results, Refusal>) {
         let fault = result.map_or_else(|(fault, word)| (fault.code(), word), |_| (Fault::None.code(), 0));
         let fault = if claim.tiles == 1 { Some(fault) } else { self.end_tile(claim) };
         if let Some(fault) = fault {
-            self.complete_slot(claim, slot, fault, result.unwrap_or(0));
+            self.complete_slot(claim, slot, fault, result.unwrap_or([0; 2]));
         }
     }
 
@@ -40,7 +40,7 @@ impl Worker<'_> {
     }
 
     /// Moves the slot to its next generation, counts it and writes its completion.
-    fn complete_slot(&self, claim: Claim, slot: &Slot, (fault, word): (u32, u32), result: ResultWord) {
+    fn complete_slot(&self, claim: Claim, slot: &Slot, (fault, word): (u32, u32), result: Results) {
         self.local.store_release(state_word(claim.index, STATE_TILES), self.next_generation(claim) << 16);
         let status = if fault == Fault::None.code() { Status::Done } else { Status::Faulted };
         if status == Status::Faulted {
@@ -51,7 +51,7 @@ impl Worker<'_> {
         let position = self.local.add(COMPLETION_TAIL, 1, Ordering::Release);
         let records = ring_records(self.slots);
         let base = HEADER_WORDS + (position & (records - 1)) * (RECORD_BYTES / 4);
-        let record = [claim.ticket, state, word, origin, result, 0, 0, 0];
+        let record = [claim.ticket, state, word, origin, result[0], result[1], 0, 0];
         stamped::store(self.region(RegionKind::Completions), base as usize, stamped::stamp(position, records), &record);
         // Counted when the slot has its place in the completion ring, so that a fence that waits for it gets a later one.
         self.local.add(COMPLETED + claim.priority, 1, Ordering::Release);

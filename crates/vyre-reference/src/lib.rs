@@ -1,7 +1,7 @@
 //! The ring protocol executed by host threads.
 //!
 //! Two uses: the oracle that every device is tested against, and the engine of machines without a Vulkan device. Its functions
-//! stand beside the GLSL that they mirror: `claim.rs` beside `claim.glsl`, `execute.rs` beside `execute.glsl` and `op_*.glsl`,
+//! stand beside the GLSL that they mirror: `claim.rs` beside `claim.glsl`, `execute.rs` beside `execute.glsl`, `ops.rs` and `packed.rs` beside `op_*.glsl`,
 //! `finish.rs` beside `finish.glsl`, `worker.rs` beside `resident.comp` and `report.glsl`. Where the kernel spreads work over
 //! lanes, a worker here does it in one thread.
 #![forbid(unsafe_code)]
@@ -11,6 +11,7 @@ mod engine;
 mod execute;
 mod finish;
 mod ops;
+mod packed;
 mod span;
 mod sync;
 mod worker;

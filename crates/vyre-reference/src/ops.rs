@@ -5,7 +5,8 @@ use std::sync::Arc;
 use blake3::hazmat::HasherExt;
 use vyre_protocol::debuglog::LOG_ARGS;
 use vyre_protocol::fault::Fault;
-use vyre_protocol::operation::{ACCUMULATORS, CHUNK_BYTES, MAX_BINS, MAX_TILE_CHUNKS, Reduction};
+use vyre_protocol::operation::{ACCUMULATORS, CHUNK_BYTES, MAX_BINS, MAX_TILE_CHUNKS, Operation, Reduction};
+use vyre_protocol::resource::{ATOMIC, WRITE};
 use vyre_protocol::slot::Slot;
 use vyre_protocol::stamped::{self, RECORD_BYTES};
 use vyre_protocol::words::SharedWords;
@@ -14,8 +15,8 @@ use crate::execute::{Refusal, Resolved, covers, tile_range};
 use crate::span::Span;
 use crate::sync::Ordering;
 
-/// Result of an operation on one word, for the completion.
-pub(crate) type ResultWord = u32;
+/// Result words of the completion.
+pub(crate) type Results = [u32; 2];
 
 /// Bytes that nobody writes as long as they are lent.
 pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
@@ -52,6 +53,14 @@ impl Backing {
         }
     }
 
+    /// Stores `new` if the word is `old`; returns what was there before.
+    fn compare_swap(&self, offset: usize, old: u32, new: u32) -> u32 {
+        match self {
+            Backing::Words(words) => words.compare_swap((offset / 4) as u32, old, new),
+            Backing::Lent(_) => 0,
+        }
+    }
+
     fn store(&self, offset: usize, value: u32) {
         // Lent resources are registered without the WRITE bit, so no operation comes here with one.
         if let Backing::Words(words) = self {
@@ -69,23 +78,23 @@ pub(crate) fn check_word(slot: &Slot) -> Result<(), Refusal> {
     }
 }
 
-pub(crate) fn load_word(input: &Resolved) -> ResultWord {
-    input.backing.load(input.offset)
+/// What an operation that changes a word needs.
+pub(crate) fn word_access(operation: Operation) -> u32 {
+    if operation == Operation::StoreU32 { WRITE } else { WRITE | ATOMIC }
 }
 
-pub(crate) fn store_word(slot: &Slot, output: &Resolved) -> ResultWord {
-    output.backing.store(output.offset, slot.args[0]);
-    0
-}
-
-pub(crate) fn atomic_add(slot: &Slot, output: &Resolved) -> ResultWord {
-    output.backing.add(output.offset, slot.args[0])
-}
-
-pub(crate) fn compare_swap(slot: &Slot, output: &Resolved) -> ResultWord {
-    match &output.backing {
-        Backing::Words(words) => words.compare_swap((output.offset / 4) as u32, slot.args[0], slot.args[1]),
-        Backing::Lent(_) => 0,
+/// Runs an operation on the one word at the place, and gives its result.
+pub(crate) fn run_word(operation: Operation, place: &Resolved, [first, second]: [u32; 2]) -> u32 {
+    let Resolved { backing, offset } = place;
+    match operation {
+        Operation::LoadU32 => backing.load(*offset),
+        Operation::AtomicAdd => backing.add(*offset, first),
+        Operation::CompareSwap => backing.compare_swap(*offset, first, second),
+        Operation::StoreU32 => {
+            backing.store(*offset, first);
+            0
+        }
+        _ => 0,
     }
 }
 

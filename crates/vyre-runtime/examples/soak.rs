@@ -9,6 +9,7 @@ use vyre_runtime::protocol::completion::Status;
 use vyre_runtime::protocol::fault::Fault;
 use vyre_runtime::protocol::geometry::{Counts, Priority};
 use vyre_runtime::protocol::operation::{MAX_TILE_BYTES, MAX_TILE_CHUNKS, Operation};
+use vyre_runtime::protocol::packed::Inner;
 use vyre_runtime::protocol::ring::{Completion, PublishError, Ticket};
 use vyre_runtime::protocol::slot::{Operand, Slot};
 use vyre_runtime::protocol::tenants::{Revocation, TenantConfig, TenantError};
@@ -95,7 +96,7 @@ impl Memory {
         let amount = random.below(u32::MAX);
         let args = |slot: Slot, args: [u32; 6]| (Slot { args, ..slot }, Fate::Done);
         let code = 0x1000 + random.below(0xf000);
-        match random.below(16) {
+        match random.below(17) {
             0 => (Slot { tiles: 1 + random.below(20), ..Slot::new(Operation::Nop) }, Fate::Done),
             1 => args(bytes(Operation::Fill), [amount, 0, 0, 0, 0, 0]),
             2 => (bytes(Operation::Copy), Fate::Done),
@@ -124,6 +125,19 @@ impl Memory {
             13 => {
                 let place = Operand::observable(random.below(Counts::default().observables));
                 args(self.word(Operation::StoreU32, place), [amount, 0, 0, 0, 0, 0])
+            }
+            14 => {
+                let inner = [
+                    Inner::StoreU32 { offset: 0, value: amount },
+                    Inner::LoadU32 { offset: 8 },
+                    Inner::CompareSwap { offset: 4, expected: amount, value: stamp },
+                ];
+                (Slot::packed(input, output, &inner).unwrap_or(Slot::new(Operation::Nop)), Fate::Done)
+            }
+            15 => {
+                let inner = [Inner::AtomicAdd { offset: 0, value: amount }, Inner::Nop];
+                let slot = Slot::packed(input, self.counter.at(0), &inner).unwrap_or(Slot::new(Operation::Nop));
+                (slot, Fate::Added(amount))
             }
             _ => {
                 let slot = self.word(Operation::AtomicAdd, self.counter.at(0));

@@ -132,6 +132,9 @@ impl Engine {
             Chosen::Reference { why } => {
                 let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
                 let mut reference = Reference::new(geometry, options.workers.unwrap_or(processors));
+                if let Some(fuel) = options.quantum_fuel {
+                    reference = reference.with_quantum_fuel(fuel);
+                }
                 reference.start().map_err(OpenError::NoThread)?;
                 let info = EngineInfo {
                     name: "reference engine".into(),
@@ -154,6 +157,7 @@ impl Engine {
                     workers: options.workers,
                     park_after: options.park_after,
                     operations: options.operations | litmus,
+                    quantum_fuel: options.quantum_fuel,
                 };
                 let mut resident = vulkan.open(index, &config)?;
                 resident.launch()?;

@@ -37,6 +37,8 @@ pub struct Options {
     /// Operations compiled into a device's kernel: bit `c` for code `c`. A kernel pays for what it holds: its heaviest
     /// operation sets how many workers fit, and on llvmpipe each turn runs through the code of all. A GPU's always has COPY.
     pub operations: u32,
+    /// Fuel of each quantum in loop iterations; `None` steers it by the time that quanta take. For tests and measurements.
+    pub quantum_fuel: Option<u32>,
     /// How a client waits for a completion.
     pub wait: WaitPolicy,
     /// Turns Vulkan's validation layer on.
@@ -68,6 +70,7 @@ impl Options {
             workers: None,
             park_after,
             operations: u32::MAX,
+            quantum_fuel: None,
             wait: WaitPolicy::default(),
             validation: crate::validation_from_environment(),
         })

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use vyre_mem::Region;
 use vyre_protocol::control::{COMMAND, Command};
-use vyre_protocol::launch::{Launch, MAX_TILE_FUEL, TURN_FUEL};
+use vyre_protocol::launch::{Launch, MAX_TILE_FUEL, SMALLEST_FUEL, TURN_FUEL};
 use vyre_protocol::words::SharedWords;
 
 use crate::device::DeviceQuirks;
@@ -70,6 +70,8 @@ pub(crate) struct Work {
     pub(crate) launch: Launch,
     pub(crate) control: Region,
     pub(crate) park_after: Duration,
+    /// Fuel of each quantum, if it is not to be steered by time.
+    pub(crate) fuel: Option<u32>,
 }
 
 impl Relay {
@@ -152,7 +154,9 @@ struct Runner {
 
 impl Runner {
     fn new(work: Work, shared: Arc<Shared>) -> Self {
-        let fuel = fuel_within(&work.gpu.report.quirks, FIRST_FUEL);
+        let limit = work.gpu.report.quirks.fuel_limit.unwrap_or(u32::MAX);
+        let first = || fuel_within(&work.gpu.report.quirks, FIRST_FUEL);
+        let fuel = work.fuel.map_or_else(first, |fuel| fuel.clamp(SMALLEST_FUEL, limit));
         let flight = std::collections::VecDeque::new();
         Runner { work, shared, fuel, flight, last_end: Instant::now(), idle_since: None }
     }
@@ -210,6 +214,9 @@ impl Runner {
     /// Steers the length of a quantum towards the device's target. Only a quantum that ended by its fuel tells anything: after one
     /// that was told to leave, the next would be twice as long, and so on, until no watchdog bears it.
     fn tune_fuel(&mut self) {
+        if self.work.fuel.is_some() {
+            return;
+        }
         let quirks = &self.work.gpu.report.quirks;
         let took = std::mem::replace(&mut self.last_end, Instant::now()).elapsed();
         let factor = quirks.quantum_target.as_secs_f64() / took.as_secs_f64().max(1e-6);

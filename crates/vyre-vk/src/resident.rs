@@ -33,6 +33,9 @@ pub struct KernelConfig {
     pub park_after: Duration,
     /// Operations compiled into the kernel: bit `c` for code `c`.
     pub operations: u32,
+    /// Fuel of each quantum, at least [`SMALLEST_FUEL`](vyre_protocol::launch::SMALLEST_FUEL); `None` steers it by the time that
+    /// quanta take.
+    pub quantum_fuel: Option<u32>,
 }
 
 impl Default for KernelConfig {
@@ -48,7 +51,13 @@ impl Default for KernelConfig {
             Ok(geometry) => geometry,
             Err(_) => panic!("the default counts are within their limits"),
         };
-        KernelConfig { geometry: GEOMETRY, workers: None, park_after: Duration::from_millis(50), operations: u32::MAX }
+        KernelConfig {
+            geometry: GEOMETRY,
+            workers: None,
+            park_after: Duration::from_millis(50),
+            operations: u32::MAX,
+            quantum_fuel: None,
+        }
     }
 }
 
@@ -225,6 +234,7 @@ impl Resident {
             launch: self.launch,
             control: self.ring_memory().control,
             park_after: self.config.park_after,
+            fuel: self.config.quantum_fuel,
         })?;
         let relay = self.relay.insert(relay);
         let status = self.blocks.region(&self.config.geometry, RegionKind::Status);

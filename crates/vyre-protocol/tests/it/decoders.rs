@@ -196,3 +196,24 @@ proptest! {
         prop_assert_eq!(IoRequest::decode(&request.encode()), Ok(request));
     }
 }
+
+#[test]
+fn e29_packed_operations_come_back_and_none_is_a_valid_slot() {
+    use vyre_protocol::packed::Inner;
+    let (input, output) = (Operand { handle: 1, offset: 4 }, Operand { handle: 2, offset: 8 });
+    let programs: [&[Inner]; 3] = [
+        &[],
+        &[
+            Inner::Nop,
+            Inner::LoadU32 { offset: (1 << 26) - 4 },
+            Inner::CompareSwap { offset: 4, expected: 5, value: 6 },
+        ],
+        &[Inner::StoreU32 { offset: 0, value: u32::MAX }, Inner::AtomicAdd { offset: 8, value: 7 }, Inner::Nop],
+    ];
+    for operations in programs {
+        let slot = Slot::packed(input, output, operations).unwrap();
+        assert_eq!(slot.validate(1), Ok(()));
+        assert!(slot.inner().map(Result::unwrap).eq(operations.iter().copied()), "{slot:?}");
+        assert_eq!(slot.operations().count(), 1 + operations.len());
+    }
+}

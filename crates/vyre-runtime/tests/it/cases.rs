@@ -49,42 +49,40 @@ pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {
     std::iter::repeat_with(next).flatten().take(len).collect()
 }
 
-pub(crate) fn operations_match_a_model_with_any_number_of_workers(open: Open) {
-    for workers in [1, 2, 7] {
-        let mut runtime = open(&options(64, Some(workers)));
-        let len = 100_000;
-        let input = runtime.allocate(len, MemoryUse::HostToDevice).unwrap();
-        let output = runtime.allocate(len, MemoryUse::DeviceToHost).unwrap();
-        let data = noise(len as usize, 1);
-        input.write(0, &data).unwrap();
-        let fill = Slot { output: output.at(0), args: [0xabcd_1234, 0, 0, 0, 0, 0], ..Slot::new(Operation::Fill) };
-        assert_eq!(run(&mut runtime, &fill.tiled(len as u32, 512, 1)).status, Status::Done);
-        let copy = Slot { input: input.at(8), output: output.at(16), ..Slot::new(Operation::Copy) };
-        assert_eq!(run(&mut runtime, &copy.tiled(50_000, 256, 1)).status, Status::Done);
-        let mut model: Vec<u8> = 0xabcd_1234_u32.to_le_bytes().into_iter().cycle().take(len as usize).collect();
-        model[16..50_016].copy_from_slice(&data[8..50_008]);
-        let mut found = vec![0; len as usize];
-        output.read(0, &mut found).unwrap();
-        assert!(found == model, "{workers} workers");
-        for size in [0, 1, 64, 1024, 1025, 65_536] {
-            let slot = Slot { input: input.at(4), output: output.at(0), ..Slot::new(Operation::Blake3) };
-            let slot = slot.with_args(&[0, 0, 1, size + 1]).unwrap().tiled(size, MAX_TILE_CHUNKS, 1024);
-            assert_eq!(run(&mut runtime, &slot).status, Status::Done);
-            let start = Instant::now();
-            let record = loop {
-                match output.read_stamped(0, size + 1).unwrap() {
-                    Some(record) => break record,
-                    None => assert!(start.elapsed() < Duration::from_secs(10), "the value never came"),
-                }
-            };
-            let hash = vyre_protocol::stamped::to_bytes(&record);
-            assert_eq!(blake3::Hash::from(hash), blake3::hash(&data[4..4 + size as usize]), "{size} bytes");
-        }
-        end(runtime);
+pub(crate) fn operations_match_a_model(open: Open) {
+    let mut runtime = open(&options(64, None));
+    let len = 100_000;
+    let input = runtime.allocate(len, MemoryUse::HostToDevice).unwrap();
+    let output = runtime.allocate(len, MemoryUse::DeviceToHost).unwrap();
+    let data = noise(len as usize, 1);
+    input.write(0, &data).unwrap();
+    let fill = Slot { output: output.at(0), args: [0xabcd_1234, 0, 0, 0, 0, 0], ..Slot::new(Operation::Fill) };
+    assert_eq!(run(&mut runtime, &fill.tiled(len as u32, 512, 1)).status, Status::Done);
+    let copy = Slot { input: input.at(8), output: output.at(16), ..Slot::new(Operation::Copy) };
+    assert_eq!(run(&mut runtime, &copy.tiled(50_000, 256, 1)).status, Status::Done);
+    let mut model: Vec<u8> = 0xabcd_1234_u32.to_le_bytes().into_iter().cycle().take(len as usize).collect();
+    model[16..50_016].copy_from_slice(&data[8..50_008]);
+    let mut found = vec![0; len as usize];
+    output.read(0, &mut found).unwrap();
+    assert!(found == model);
+    for size in [0, 1, 64, 1024, 1025, 65_536] {
+        let slot = Slot { input: input.at(4), output: output.at(0), ..Slot::new(Operation::Blake3) };
+        let slot = slot.with_args(&[0, 0, 1, size + 1]).unwrap().tiled(size, MAX_TILE_CHUNKS, 1024);
+        assert_eq!(run(&mut runtime, &slot).status, Status::Done);
+        let start = Instant::now();
+        let record = loop {
+            match output.read_stamped(0, size + 1).unwrap() {
+                Some(record) => break record,
+                None => assert!(start.elapsed() < Duration::from_secs(10), "the value never came"),
+            }
+        };
+        let hash = vyre_protocol::stamped::to_bytes(&record);
+        assert_eq!(blake3::Hash::from(hash), blake3::hash(&data[4..4 + size as usize]), "{size} bytes");
     }
+    end(runtime);
 }
 
-pub(crate) fn bad_slots_fault_and_good_ones_run_after_them(open: Open) {
+pub(crate) fn s10_bad_slots_fault_and_good_ones_run_after_them(open: Open) {
     let mut runtime = open(&options(64, None));
     let output = runtime.allocate(64, MemoryUse::DeviceToHost).unwrap();
     let fill = Slot { output: output.at(0), ..Slot::new(Operation::Fill) }.tiled(64, 64, 1);
@@ -113,8 +111,8 @@ pub(crate) fn bad_slots_fault_and_good_ones_run_after_them(open: Open) {
     end(runtime);
 }
 
-pub(crate) fn one_partition_is_a_fifo(open: Open) {
-    let mut runtime = open(&options(5, Some(1)));
+pub(crate) fn f33_one_partition_is_a_fifo(open: Open) {
+    let mut runtime = open(&options(5, None));
     for number in 0..3000 {
         let completion = run(&mut runtime, &NOP);
         assert_eq!((completion.ticket.number, completion.status), (number, Status::Done));
@@ -123,7 +121,7 @@ pub(crate) fn one_partition_is_a_fifo(open: Open) {
     end(runtime);
 }
 
-pub(crate) fn higher_priorities_come_first_but_lower_ones_come(open: Open) {
+pub(crate) fn f32_higher_priorities_come_first_but_lower_ones_come(open: Open) {
     let mut runtime = open(&options(500, Some(1)));
     // A long slot holds the one worker while the others are published; where this thread was too slow for that, it tries again.
     let blocker = Slot { tiles: 20_000, ..NOP };
@@ -178,8 +176,8 @@ pub(crate) fn every_wait_policy_waits_and_sleepers_leave_the_processor(open: Ope
     }
 }
 
-pub(crate) fn every_partition_alone_is_served(open: Open) {
-    let mut runtime = open(&options(25, Some(2)));
+pub(crate) fn f32_every_partition_alone_is_served(open: Open) {
+    let mut runtime = open(&options(25, None));
     for priority in Priority::ALL {
         for _ in 0..200 {
             let ticket = runtime.publish(priority, &NOP).unwrap();
@@ -189,8 +187,8 @@ pub(crate) fn every_partition_alone_is_served(open: Open) {
     end(runtime);
 }
 
-pub(crate) fn drain_exit_abort_and_relaunch_keep_the_tally(open: Open) {
-    let mut runtime = open(&options(500, Some(2)));
+pub(crate) fn s10_drain_exit_abort_and_relaunch_keep_the_tally(open: Open) {
+    let mut runtime = open(&options(500, None));
     runtime.publish_all(Priority::Normal, &[NOP; 100]).unwrap();
     runtime.drain(LONG).unwrap();
     assert_eq!(std::iter::from_fn(|| runtime.reap().unwrap()).count(), 100, "drained completions are still delivered");
@@ -211,7 +209,7 @@ pub(crate) fn drain_exit_abort_and_relaunch_keep_the_tally(open: Open) {
     end(runtime);
 }
 
-pub(crate) fn waits_last_as_long_as_they_say(open: Open) {
+pub(crate) fn s10_waits_last_as_long_as_they_say(open: Open) {
     let mut runtime = open(&options(500, Some(1)));
     for _ in 0..80 {
         runtime.publish(Priority::Normal, &Slot { tiles: 65_535, ..NOP }).unwrap();

@@ -19,7 +19,7 @@ fn word_slot(operation: Operation, place: Operand, args: &[u32]) -> Slot {
 }
 
 pub(crate) fn words_are_stored_loaded_added_and_swapped(open: Open) {
-    let mut runtime = open(&options(320, Some(3)));
+    let mut runtime = open(&options(320, None));
     let memory = runtime.allocate(64, MemoryUse::Local).unwrap();
     let place = memory.at(60);
     let mut word = |operation, args: &[u32]| {
@@ -37,8 +37,8 @@ pub(crate) fn words_are_stored_loaded_added_and_swapped(open: Open) {
 }
 
 /// Equal slots are all run: a predecessor took equal additions for one.
-pub(crate) fn equal_additions_all_count(open: Open) {
-    let mut runtime = open(&options(320, Some(7)));
+pub(crate) fn s10_equal_additions_all_count(open: Open) {
+    let mut runtime = open(&options(320, None));
     let memory = runtime.allocate(4, MemoryUse::Local).unwrap();
     run(&mut runtime, &word_slot(Operation::StoreU32, memory.at(0), &[0]));
     let mut before = Vec::new();
@@ -57,7 +57,7 @@ pub(crate) fn equal_additions_all_count(open: Open) {
 }
 
 pub(crate) fn bad_word_slots_fault(open: Open) {
-    let mut runtime = open(&options(320, Some(2)));
+    let mut runtime = open(&options(320, None));
     let shared = runtime.allocate(4096, MemoryUse::DeviceToHost).unwrap();
     let memory = runtime.allocate(4096, MemoryUse::Local).unwrap();
     let (place, handle) = (memory.at(0), shared.handle().word());
@@ -119,77 +119,68 @@ fn stamped(resource: &Resource, offset: usize, stamp: u32) -> u32 {
 }
 
 pub(crate) fn reductions_match_a_model(open: Open) {
-    for workers in [1, 7] {
-        let mut runtime = open(&options(320, Some(workers)));
-        let len = 100_000;
-        let input = runtime.allocate(len, MemoryUse::HostToDevice).unwrap();
-        let output = runtime.allocate(800, MemoryUse::DeviceToHost).unwrap();
-        let integers = noise(len as usize, 5);
-        // Floats of all magnitudes whose sums stay normal numbers.
-        let float =
-            |word: &[u8; 4]| f32::from(i16::from_le_bytes([word[0], word[1]])) * (f32::from(word[2]) / 4.0).exp2();
-        let floats: Vec<u8> = integers.as_chunks::<4>().0.iter().flat_map(|word| float(word).to_le_bytes()).collect();
-        let mut stamp = 0;
-        for (reduction, name) in Reduction::ALL {
-            let data = if name.ends_with("F32") { &floats } else { &integers };
-            input.write(0, data).unwrap();
-            let words: Vec<u32> = data.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
-            for (length, span) in [(0, 64), (4, 4), (124, 128), (4096, 1000), (len as u32, MAX_TILE_BYTES)] {
-                stamp += 1;
-                let slot = Slot { input: input.at(0), output: output.at(8), ..Slot::new(Operation::Reduce) };
-                let slot = slot.tiled(length, span, 1).with_args(&[reduction.code(), stamp]).unwrap();
-                assert_eq!(run(&mut runtime, &slot).status, Status::Done);
-                let tiles: Vec<_> = words[..length as usize / 4].chunks(span as usize / 4).collect();
-                for tile in 0..tiles.len().max(1) {
-                    let expected = model(*reduction, tiles.get(tile).copied().unwrap_or_default());
-                    assert_eq!(
-                        stamped(&output, 8 + 8 * tile, stamp),
-                        expected,
-                        "{name} of {length} bytes, tile {tile}"
-                    );
-                }
+    let mut runtime = open(&options(320, None));
+    let len = 100_000;
+    let input = runtime.allocate(len, MemoryUse::HostToDevice).unwrap();
+    let output = runtime.allocate(800, MemoryUse::DeviceToHost).unwrap();
+    let integers = noise(len as usize, 5);
+    // Floats of all magnitudes whose sums stay normal numbers.
+    let float = |word: &[u8; 4]| f32::from(i16::from_le_bytes([word[0], word[1]])) * (f32::from(word[2]) / 4.0).exp2();
+    let floats: Vec<u8> = integers.as_chunks::<4>().0.iter().flat_map(|word| float(word).to_le_bytes()).collect();
+    let mut stamp = 0;
+    for (reduction, name) in Reduction::ALL {
+        let data = if name.ends_with("F32") { &floats } else { &integers };
+        input.write(0, data).unwrap();
+        let words: Vec<u32> = data.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
+        for (length, span) in [(0, 64), (4, 4), (124, 128), (4096, 1000), (len as u32, MAX_TILE_BYTES)] {
+            stamp += 1;
+            let slot = Slot { input: input.at(0), output: output.at(8), ..Slot::new(Operation::Reduce) };
+            let slot = slot.tiled(length, span, 1).with_args(&[reduction.code(), stamp]).unwrap();
+            assert_eq!(run(&mut runtime, &slot).status, Status::Done);
+            let tiles: Vec<_> = words[..length as usize / 4].chunks(span as usize / 4).collect();
+            for tile in 0..tiles.len().max(1) {
+                let expected = model(*reduction, tiles.get(tile).copied().unwrap_or_default());
+                assert_eq!(stamped(&output, 8 + 8 * tile, stamp), expected, "{name} of {length} bytes, tile {tile}");
             }
         }
-        end(runtime);
     }
+    end(runtime);
 }
 
 pub(crate) fn histograms_match_a_model(open: Open) {
-    for workers in [1, 7] {
-        let mut runtime = open(&options(320, Some(workers)));
-        let len = 100_000;
-        let input = runtime.allocate(len, MemoryUse::HostToDevice).unwrap();
-        let bins = runtime.allocate(1024, MemoryUse::Local).unwrap();
-        let data = noise(len as usize, 6);
-        input.write(0, &data).unwrap();
-        let words: Vec<u32> = data.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
-        // Bytes; then words from 2^30 on in 40 bins of 2^26, so that some fall outside on either side.
-        for (args, count) in [([0, 0, 0, 0], 256), ([1, 1 << 30, 26, 40], 40)] {
-            let fill = Slot { output: bins.at(0), ..Slot::new(Operation::Fill) }.tiled(1024, 1024, 1);
-            assert_eq!(run(&mut runtime, &fill).status, Status::Done);
-            let slot = Slot { input: input.at(0), output: bins.at(0), ..Slot::new(Operation::Histogram) };
-            let slot = slot.tiled(len as u32, 4096, 1).with_args(&args).unwrap();
-            // Twice: counts are added to what is there.
-            for _ in 0..2 {
-                assert_eq!(run(&mut runtime, &slot).status, Status::Done);
-            }
-            let mut expected = vec![0_u32; 256];
-            let elements: Vec<u32> = match args[0] {
-                0 => data.iter().map(|byte| u32::from(*byte)).collect(),
-                _ => words.iter().map(|word| word.wrapping_sub(args[1]) >> args[2]).collect(),
-            };
-            elements.iter().filter(|bin| **bin < count).for_each(|bin| expected[*bin as usize] += 2);
-            for bin in (0..256).step_by(5) {
-                let found = run(&mut runtime, &word_slot(Operation::LoadU32, bins.at(4 * bin), &[])).results[0];
-                assert_eq!(found, expected[bin as usize], "bin {bin} of {args:?}");
-            }
+    let mut runtime = open(&options(320, None));
+    let len = 100_000;
+    let input = runtime.allocate(len, MemoryUse::HostToDevice).unwrap();
+    let bins = runtime.allocate(1024, MemoryUse::Local).unwrap();
+    let data = noise(len as usize, 6);
+    input.write(0, &data).unwrap();
+    let words: Vec<u32> = data.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
+    // Bytes; then words from 2^30 on in 40 bins of 2^26, so that some fall outside on either side.
+    for (args, count) in [([0, 0, 0, 0], 256), ([1, 1 << 30, 26, 40], 40)] {
+        let fill = Slot { output: bins.at(0), ..Slot::new(Operation::Fill) }.tiled(1024, 1024, 1);
+        assert_eq!(run(&mut runtime, &fill).status, Status::Done);
+        let slot = Slot { input: input.at(0), output: bins.at(0), ..Slot::new(Operation::Histogram) };
+        let slot = slot.tiled(len as u32, 4096, 1).with_args(&args).unwrap();
+        // Twice: counts are added to what is there.
+        for _ in 0..2 {
+            assert_eq!(run(&mut runtime, &slot).status, Status::Done);
         }
-        end(runtime);
+        let mut expected = vec![0_u32; 256];
+        let elements: Vec<u32> = match args[0] {
+            0 => data.iter().map(|byte| u32::from(*byte)).collect(),
+            _ => words.iter().map(|word| word.wrapping_sub(args[1]) >> args[2]).collect(),
+        };
+        elements.iter().filter(|bin| **bin < count).for_each(|bin| expected[*bin as usize] += 2);
+        for bin in (0..256).step_by(5) {
+            let found = run(&mut runtime, &word_slot(Operation::LoadU32, bins.at(4 * bin), &[])).results[0];
+            assert_eq!(found, expected[bin as usize], "bin {bin} of {args:?}");
+        }
     }
+    end(runtime);
 }
 
 pub(crate) fn b18_observables_are_set_by_operations_and_seen_by_the_host(open: Open) {
-    let mut runtime = open(&options(320, Some(2)));
+    let mut runtime = open(&options(320, None));
     let count = Counts::default().observables;
     for index in [0, count - 1] {
         assert_eq!(runtime.observable(index).unwrap(), 0);

@@ -25,7 +25,7 @@ fn read(runtime: &mut Runtime) -> vyre_runtime::LogLine {
 }
 
 pub(crate) fn g41_lines_carry_ticket_tenant_worker_and_arguments(open: Open) {
-    let mut runtime = open(&options(320, Some(2)));
+    let mut runtime = open(&options(320, None));
     let format = runtime.register_format("{i} of {u}: {f}").unwrap();
     let tenant = runtime.register_tenant(TenantConfig::default()).unwrap();
     let args = [(-3_i32).cast_unsigned(), 7, 0.25_f32.to_bits()];
@@ -36,7 +36,7 @@ pub(crate) fn g41_lines_carry_ticket_tenant_worker_and_arguments(open: Open) {
     let line = read(&mut runtime);
     assert_eq!(line.text, "-3 of 7: 0.25");
     assert_eq!((line.record.tenant, line.record.wire_ticket, line.record.priority), (tenant, 1, Priority::Normal));
-    assert!(line.record.worker < 2);
+    assert!(line.record.worker < runtime.engine().workers);
     assert_eq!(runtime.read_log(), None);
     assert_eq!(Slot::printf(format, &[0; 5]), Err(SlotError::TooManyArguments { given: 5 }));
     let bad = Slot { args: [format, 5, 0, 0, 0, 0], ..slot };
@@ -47,43 +47,41 @@ pub(crate) fn g41_lines_carry_ticket_tenant_worker_and_arguments(open: Open) {
 
 /// Far more lines than the log holds, read while the kernel writes: in order, none twice, none torn, every missing one counted.
 pub(crate) fn g40_the_newest_lines_stay_and_the_others_are_counted(open: Open) {
-    for workers in [1, 7] {
-        let counts = Counts { slots: 320, log_records: 64, ..Counts::default() };
-        let mut runtime = open(&Options { workers: Some(workers), ..Options::new(counts).unwrap() });
-        let format = runtime.register_format("line {u} {x}").unwrap();
-        let total = 5000_u32;
-        let (mut published, mut seen) = (0_u32, Vec::new());
-        let mut lines = |runtime: &mut Runtime, most: usize| {
-            for line in std::iter::from_fn(|| runtime.read_log()).take(most) {
-                let [number, check, ..] = line.record.args;
-                assert_eq!(check, !number, "a torn record");
-                seen.push(number);
-            }
-        };
-        while published < total {
-            let count = runtime.free(Priority::Normal).min(total - published).min(40);
-            let slot = |i: u32| Slot::printf(format, &[published + i, !(published + i)]).unwrap();
-            let slots: Vec<_> = (0..count).map(slot).collect();
-            runtime.publish_all(Priority::Normal, &slots).unwrap();
-            published += count;
-            // At first nobody reads, so that the log overflows for certain.
-            lines(&mut runtime, if published < total / 2 { 0 } else { 5 });
-            while runtime.reap().unwrap().is_some() {}
+    let counts = Counts { slots: 320, log_records: 64, ..Counts::default() };
+    let mut runtime = open(&Options::new(counts).unwrap());
+    let format = runtime.register_format("line {u} {x}").unwrap();
+    let total = 5000_u32;
+    let (mut published, mut seen) = (0_u32, Vec::new());
+    let mut lines = |runtime: &mut Runtime, most: usize| {
+        for line in std::iter::from_fn(|| runtime.read_log()).take(most) {
+            let [number, check, ..] = line.record.args;
+            assert_eq!(check, !number, "a torn record");
+            seen.push(number);
         }
-        runtime.drain(LONG).unwrap();
-        // What is left comes in whole, at the latest when the device has stopped.
-        runtime.exit(LONG).unwrap();
-        lines(&mut runtime, usize::MAX);
-        assert_eq!(seen.len() as u64 + runtime.log_dropped(), u64::from(total), "{workers} workers");
-        assert!(runtime.log_dropped() > 0, "the log never overflowed");
-        if workers == 1 {
-            assert!(seen.is_sorted(), "one worker prints in order");
-            assert_eq!(seen.last(), Some(&(total - 1)), "the newest line stays");
-        }
-        let unique = seen.len();
-        seen.sort_unstable();
-        seen.dedup();
-        assert_eq!(seen.len(), unique, "a line came twice");
-        assert_eq!(runtime.validation_messages(), 0);
+    };
+    while published < total {
+        let count = runtime.free(Priority::Normal).min(total - published).min(40);
+        let slot = |i: u32| Slot::printf(format, &[published + i, !(published + i)]).unwrap();
+        let slots: Vec<_> = (0..count).map(slot).collect();
+        runtime.publish_all(Priority::Normal, &slots).unwrap();
+        published += count;
+        // At first nobody reads, so that the log overflows for certain.
+        lines(&mut runtime, if published < total / 2 { 0 } else { 5 });
+        while runtime.reap().unwrap().is_some() {}
     }
+    runtime.drain(LONG).unwrap();
+    // What is left comes in whole, at the latest when the device has stopped.
+    runtime.exit(LONG).unwrap();
+    lines(&mut runtime, usize::MAX);
+    assert_eq!(seen.len() as u64 + runtime.log_dropped(), u64::from(total));
+    assert!(runtime.log_dropped() > 0, "the log never overflowed");
+    if runtime.engine().workers == 1 {
+        assert!(seen.is_sorted(), "one worker prints in order");
+        assert_eq!(seen.last(), Some(&(total - 1)), "the newest line stays");
+    }
+    let unique = seen.len();
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), unique, "a line came twice");
+    assert_eq!(runtime.validation_messages(), 0);
 }
