@@ -4,6 +4,7 @@
 //! memory may be write-combined). A slot is free again when its completion was reaped, so the completion ring, which has at
 //! least as many records as the ring has slots, cannot overflow.
 
+use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -143,6 +144,29 @@ pub enum ReapError {
     },
 }
 
+/// Tickets that were taken and whose slots the device does not see yet: [`Ring::commit`] publishes them, [`Ring::abandon`] gives them
+/// up. Until then what is behind them in their partition waits, and nothing else does.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a reservation that is neither committed nor abandoned holds up its partition for ever"]
+pub struct Reservation {
+    priority: Priority,
+    tickets: Range<u64>,
+}
+
+impl Reservation {
+    /// Partition.
+    #[must_use]
+    pub const fn priority(&self) -> Priority {
+        self.priority
+    }
+
+    /// Numbers of the tickets.
+    #[must_use]
+    pub fn tickets(&self) -> Range<u64> {
+        self.tickets.clone()
+    }
+}
+
 /// Memory of the three regions that the ring's host side touches.
 #[derive(Debug, Clone)]
 pub struct RingMemory<W> {
@@ -154,14 +178,27 @@ pub struct RingMemory<W> {
     pub completions: W,
 }
 
+/// Whose ticket is outstanding at a place of the ring.
+#[derive(Debug, Clone, Copy)]
+struct Occupant {
+    tenant: u32,
+    /// Its producer gave it up: when it completes, nobody hears of it.
+    abandoned: bool,
+}
+
 /// The host's side of one ring. One owner publishes and reaps.
 #[derive(Debug)]
 pub struct Ring<W> {
     geometry: Geometry,
     memory: RingMemory<W>,
-    published: [u64; PARTITIONS],
-    /// Per slot of the ring: the tenant whose ticket is outstanding there.
-    busy: Vec<Option<u32>>,
+    /// Tickets taken in each partition.
+    taken: [u64; PARTITIONS],
+    /// Tickets below which the device sees all, in each partition: its doorbell.
+    visible: [u64; PARTITIONS],
+    /// What was committed behind a reservation that was not, first ticket to end, in each partition.
+    waiting: [BTreeMap<u64, u64>; PARTITIONS],
+    /// Per slot of the ring.
+    busy: Vec<Option<Occupant>>,
     tenants: Tenants,
     /// Time by the caller's clock, which fills the tenants' token buckets.
     now: Duration,
@@ -179,7 +216,9 @@ impl<W: SharedWords> Ring<W> {
         Ring {
             geometry,
             memory,
-            published: [0; PARTITIONS],
+            taken: [0; PARTITIONS],
+            visible: [0; PARTITIONS],
+            waiting: [const { BTreeMap::new() }; PARTITIONS],
             busy: vec![None; geometry.counts().slots as usize],
             tenants: Tenants::new(geometry.counts().tenants),
             now: Duration::ZERO,
@@ -206,7 +245,7 @@ impl<W: SharedWords> Ring<W> {
     #[must_use]
     pub fn free(&self, priority: Priority) -> u32 {
         let partition = self.geometry.partition(priority);
-        let next = self.published[priority.index()];
+        let next = self.taken[priority.index()];
         (0..u64::from(partition.length)).take_while(|i| self.busy[partition.slot(next + i) as usize].is_none()).count()
             as u32
     }
@@ -225,26 +264,81 @@ impl<W: SharedWords> Ring<W> {
     /// # Errors
     /// [`PublishError`]; nothing was changed.
     pub fn publish_all(&mut self, priority: Priority, slots: &[Slot]) -> Result<Range<u64>, PublishError> {
-        let partition = self.geometry.partition(priority);
-        let first = self.published[priority.index()];
+        let reservation = self.reserve(priority, slots)?;
+        let tickets = reservation.tickets();
+        self.commit(reservation, slots);
+        Ok(tickets)
+    }
+
+    /// Takes the tickets of all slots or of none, without publishing them yet. From here on they count as published.
+    ///
+    /// # Errors
+    /// [`PublishError`]; nothing was changed.
+    pub fn reserve(&mut self, priority: Priority, slots: &[Slot]) -> Result<Reservation, PublishError> {
         self.check(priority, slots)?;
-        for (ticket, slot) in (first..).zip(slots) {
+        let partition = self.geometry.partition(priority);
+        let first = self.taken[priority.index()];
+        let end = first + slots.len() as u64;
+        for (ticket, slot) in (first..end).zip(slots) {
+            self.busy[partition.slot(ticket) as usize] = Some(Occupant { tenant: slot.tenant, abandoned: false });
+            self.tenants.published(slot.tenant, self.now);
+        }
+        self.taken[priority.index()] = end;
+        self.tally.published += slots.len() as u64;
+        Ok(Reservation { priority, tickets: first..end })
+    }
+
+    /// Publishes the slots that the reservation was made with. The device sees them when all reservations before it in its partition
+    /// were committed or abandoned. Does nothing once the tickets were [cancelled](Self::cancel_outstanding).
+    pub fn commit(&mut self, reservation: Reservation, slots: &[Slot]) {
+        let Reservation { priority, tickets } = reservation;
+        if tickets.start < self.visible[priority.index()] {
+            return;
+        }
+        let partition = self.geometry.partition(priority);
+        for (ticket, slot) in tickets.clone().zip(slots) {
             self.write(partition.slot(ticket), ticket, slot);
         }
         self.memory.slots.publish_fence();
-        let end = first + slots.len() as u64;
-        for ticket in first..end {
+        for ticket in tickets.clone() {
             let base = self.slot_word(partition.slot(ticket));
             self.memory.slots.store(base, partition.sequence(ticket));
         }
         self.memory.slots.publish_fence();
-        self.published[priority.index()] = end;
-        self.tally.published += slots.len() as u64;
-        if !slots.is_empty() {
-            self.memory.control.store(DOORBELLS as usize + priority.index(), partition.wire(end));
-            self.memory.control.publish_fence();
+        self.show(priority, tickets);
+    }
+
+    /// Gives a reservation up: its slots run as NOPs that nobody hears of, and count as cancelled.
+    pub fn abandon(&mut self, reservation: Reservation) {
+        let Reservation { priority, tickets } = &reservation;
+        let partition = self.geometry.partition(*priority);
+        let mut nops = Vec::new();
+        for ticket in tickets.clone() {
+            if let Some(occupant) = &mut self.busy[partition.slot(ticket) as usize] {
+                occupant.abandoned = true;
+                nops.push(Slot { tenant: occupant.tenant, ..Slot::new(Operation::Nop) });
+            }
         }
-        Ok(first..end)
+        self.commit(reservation, &nops);
+    }
+
+    /// Rings the doorbell for the tickets and for what waits behind them, or lets them wait for those before them.
+    fn show(&mut self, priority: Priority, tickets: Range<u64>) {
+        let index = priority.index();
+        if tickets.is_empty() {
+            return;
+        }
+        if tickets.start != self.visible[index] {
+            self.waiting[index].insert(tickets.start, tickets.end);
+            return;
+        }
+        let mut end = tickets.end;
+        while let Some(next) = self.waiting[index].remove(&end) {
+            end = next;
+        }
+        self.visible[index] = end;
+        self.memory.control.store(DOORBELLS as usize + index, self.geometry.partition(priority).wire(end));
+        self.memory.control.publish_fence();
     }
 
     /// Publishes all slots and a FENCE behind them, or nothing; the last ticket is the fence's. Without slots it is a fence alone.
@@ -259,7 +353,7 @@ impl<W: SharedWords> Ring<W> {
     }
 
     /// Writes all of a slot but its sequence.
-    fn write(&mut self, place: u32, ticket: u64, slot: &Slot) {
+    fn write(&self, place: u32, ticket: u64, slot: &Slot) {
         let mut slot = *slot;
         if slot.operation == Operation::Fence.code() {
             slot.args[0] = ticket as u32;
@@ -268,8 +362,6 @@ impl<W: SharedWords> Ring<W> {
         for (i, word) in slot.to_words().into_iter().enumerate().skip(1) {
             self.memory.slots.store(base + i, word);
         }
-        self.busy[place as usize] = Some(slot.tenant);
-        self.tenants.published(slot.tenant, self.now);
     }
 
     fn check(&self, priority: Priority, slots: &[Slot]) -> Result<(), PublishError> {
@@ -281,7 +373,7 @@ impl<W: SharedWords> Ring<W> {
             return Err(PublishError::TooMany { priority, given: slots.len(), length: partition.length });
         }
         let tenants = self.geometry.counts().tenants;
-        for (index, (ticket, slot)) in (self.published[priority.index()]..).zip(slots).enumerate() {
+        for (index, (ticket, slot)) in (self.taken[priority.index()]..).zip(slots).enumerate() {
             slot.validate(tenants).map_err(|source| PublishError::Slot { index, source })?;
             let before = || slots[..index].iter().filter(|other| other.tenant == slot.tenant).count() as u64;
             let admitted = self.tenants.admit(slot, before, self.now);
@@ -304,26 +396,38 @@ impl<W: SharedWords> Ring<W> {
     /// # Errors
     /// [`ReapError`] if the device wrote nonsense; that record is passed over.
     pub fn reap(&mut self) -> Result<Option<Completion>, ReapError> {
-        let (base, stamp) = self.next_completion();
-        let Some(record) = stamped::load(&self.memory.completions, base, stamp) else { return Ok(None) };
-        self.head = self.head.wrapping_add(1);
-        let wire = WireCompletion::decode(&record)?;
+        loop {
+            let (base, stamp) = self.next_completion();
+            let Some(record) = stamped::load(&self.memory.completions, base, stamp) else { return Ok(None) };
+            self.head = self.head.wrapping_add(1);
+            let (completion, occupant) = self.accept(WireCompletion::decode(&record)?)?;
+            let Occupant { tenant, abandoned } = occupant;
+            let (done, faulted, cancelled) = match completion.status {
+                _ if abandoned => (0, 0, 1),
+                Status::Done => (1, 0, 0),
+                Status::Faulted => (0, 1, 0),
+            };
+            self.tally.done += done;
+            self.tally.faulted += faulted;
+            self.tally.cancelled += cancelled;
+            self.tenants.finished(&self.memory.control, tenant, done, faulted);
+            if !abandoned {
+                return Ok(Some(completion));
+            }
+        }
+    }
+
+    /// Finds the outstanding slot that a completion belongs to, and frees its place.
+    fn accept(&mut self, wire: WireCompletion) -> Result<(Completion, Occupant), ReapError> {
         let priority = wire.priority;
         let partition = self.geometry.partition(priority);
-        let number = partition.widen(wire.wire_ticket, self.published[priority.index()]);
+        let number = partition.widen(wire.wire_ticket, self.visible[priority.index()]);
         // Whose slot it was the host knows itself; what the device says of it is not asked.
-        let owner = number.and_then(|number| self.busy[partition.slot(number) as usize].take());
-        let (Some(number), Some(tenant)) = (number, owner) else {
+        let occupant = number.and_then(|number| self.busy[partition.slot(number) as usize].take());
+        let (Some(number), Some(occupant)) = (number, occupant) else {
             return Err(ReapError::Ticket { priority, wire: wire.wire_ticket });
         };
-        let (done, faulted) = match wire.status {
-            Status::Done => (1, 0),
-            Status::Faulted => (0, 1),
-        };
-        self.tally.done += done;
-        self.tally.faulted += faulted;
-        self.tenants.finished(&self.memory.control, tenant, done, faulted);
-        Ok(Some(Completion {
+        let completion = Completion {
             ticket: Ticket { priority, number },
             operation: wire.operation,
             status: wire.status,
@@ -331,7 +435,8 @@ impl<W: SharedWords> Ring<W> {
             fault_word: wire.fault_word,
             results: wire.results,
             clock: wire.clock,
-        }))
+        };
+        Ok((completion, occupant))
     }
 
     /// Whether a completion is there to be reaped.
@@ -404,15 +509,24 @@ impl<W: SharedWords> Ring<W> {
         let mut cancelled = Vec::new();
         for priority in Priority::ALL {
             let partition = self.geometry.partition(priority);
-            let end = self.published[priority.index()];
+            let end = self.taken[priority.index()];
             for number in end.saturating_sub(u64::from(partition.length))..end {
-                if let Some(tenant) = self.busy[partition.slot(number) as usize].take() {
-                    self.tenants.finished(&self.memory.control, tenant, 0, 0);
-                    cancelled.push(Ticket { priority, number });
+                if let Some(occupant) = self.busy[partition.slot(number) as usize].take() {
+                    self.tenants.finished(&self.memory.control, occupant.tenant, 0, 0);
+                    self.tally.cancelled += 1;
+                    cancelled.extend((!occupant.abandoned).then_some(Ticket { priority, number }));
                 }
             }
+            self.visible[priority.index()] = end;
+            self.waiting[priority.index()].clear();
         }
-        self.tally.cancelled += cancelled.len() as u64;
         cancelled
+    }
+
+    /// Outstanding slots that the device sees. Those that are reserved, and those behind them in their partitions, it does not see yet.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        let unseen: u64 = self.taken.iter().zip(&self.visible).map(|(taken, visible)| taken - visible).sum();
+        self.tally.outstanding() - unseen
     }
 }

@@ -1,22 +1,26 @@
 //! One runtime over the resident kernel, on a Vulkan device or on host threads.
 //!
 //! - [`Runtime`] opens an engine, publishes slots and hands out their completions, and owns the resource table.
+//! - [`Client`] is a share of a runtime: many threads publish and wait through clones of it.
 //! - [`Staging`] is the way of a file's bytes to the kernel, without a copy by the CPU where the machine allows it.
 //! - [`FileHasher`] streams files through both.
 //! - [`litmus`] tests on the machine at hand what the kernel relies on.
 #![forbid(unsafe_code)]
 
+mod client;
 mod device;
 mod engine;
 mod error;
 mod hash;
 pub mod litmus;
 mod log;
+mod passed;
 mod resource;
 mod runtime;
 mod staging;
 mod tree;
 
+pub use client::{Client, Reserved};
 pub use device::{DeviceChoice, validation_from_environment};
 pub use engine::{BulkVisibility, EngineInfo, EngineKind, Quanta};
 pub use error::{AbortReport, HashError, LossReport, OpenError, ResourceError, StagingError, WaitError};

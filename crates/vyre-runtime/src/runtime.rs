@@ -12,7 +12,7 @@ use vyre_protocol::geometry::{Counts, Geometry, GeometryError, Priority, ring_re
 use vyre_protocol::header::RegionKind;
 use vyre_protocol::operation::leaves_bulk;
 use vyre_protocol::resource::{ATOMIC, READ, SHARED, WRITE};
-use vyre_protocol::ring::{Completion, PublishError, Ring, Tally, Ticket};
+use vyre_protocol::ring::{Completion, PublishError, Reservation, Ring, Tally, Ticket};
 use vyre_protocol::slot::Slot;
 use vyre_protocol::status::{Counters, OBSERVABLES};
 use vyre_protocol::tenants::{Revocation, TenantConfig, TenantError, TenantUsage};
@@ -23,6 +23,7 @@ use crate::device::{DeviceChoice, choose};
 use crate::engine::{BulkVisibility, Engine, EngineInfo, EngineKind, Quanta, Words};
 use crate::error::{AbortReport, LossReport, OpenError, ResourceError, WaitError};
 use crate::log::{FormatError, Log, LogLine};
+use crate::passed::Passed;
 use crate::resource::{self, Memory, Resource, Table};
 
 /// How to open a runtime.
@@ -87,13 +88,15 @@ pub struct Runtime {
     /// Completions that must wait for this many finished quanta, oldest first.
     held: VecDeque<(u64, Completion)>,
     /// Completions that a wait for another ticket has reaped.
-    passed: VecDeque<Completion>,
+    passed: Passed,
     /// New resources are resident once this many quanta have finished.
     settled_at: u64,
     log: Log,
     /// A tenant has a token bucket, so publishing needs the time.
     rated: bool,
     opened: Instant,
+    /// Counts the launches of the kernel.
+    launch: u64,
     /// To open the engine again.
     options: Options,
 }
@@ -116,7 +119,7 @@ impl Runtime {
             EngineKind::Vulkan(_) => BulkVisibility::AtQuantumEnd,
         };
         let table = Table::new(options.geometry.counts().resources);
-        let (held, passed) = (VecDeque::new(), VecDeque::new());
+        let (held, passed) = (VecDeque::new(), Passed::default());
         Ok(Runtime {
             ring,
             engine,
@@ -129,6 +132,7 @@ impl Runtime {
             log: Log::default(),
             rated: false,
             opened: Instant::now(),
+            launch: 0,
             options: options.clone(),
         })
     }
@@ -205,7 +209,7 @@ impl Runtime {
     pub fn publish_all(&mut self, priority: Priority, slots: &[Slot]) -> Result<Range<u64>, PublishError> {
         self.before_publish();
         let tickets = self.ring.publish_all(priority, slots)?;
-        self.engine.note_outstanding(self.ring.tally().outstanding());
+        self.engine.note_outstanding(self.ring.in_flight());
         Ok(tickets)
     }
 
@@ -217,8 +221,28 @@ impl Runtime {
     pub fn publish_batch(&mut self, priority: Priority, slots: &[Slot]) -> Result<Range<u64>, PublishError> {
         self.before_publish();
         let tickets = self.ring.publish_batch(priority, slots)?;
-        self.engine.note_outstanding(self.ring.tally().outstanding());
+        self.engine.note_outstanding(self.ring.in_flight());
         Ok(tickets)
+    }
+
+    pub(crate) fn reserve(&mut self, priority: Priority, slots: &[Slot]) -> Result<Reservation, PublishError> {
+        self.before_publish();
+        self.ring.reserve(priority, slots)
+    }
+
+    pub(crate) fn commit(&mut self, reservation: Reservation, slots: &[Slot]) {
+        self.ring.commit(reservation, slots);
+        self.engine.note_outstanding(self.ring.in_flight());
+    }
+
+    pub(crate) fn abandon(&mut self, reservation: Reservation) {
+        self.ring.abandon(reservation);
+        self.engine.note_outstanding(self.ring.in_flight());
+    }
+
+    /// Which launch of the kernel this is.
+    pub(crate) fn launch_number(&self) -> u64 {
+        self.launch
     }
 
     fn before_publish(&mut self) {
@@ -302,7 +326,7 @@ impl Runtime {
                 return Ok(());
             }
             match self.reap_ring()? {
-                Some(completion) => self.passed.push_back(completion),
+                Some(completion) => self.passed.push(completion),
                 None if start.elapsed() >= timeout => {
                     return Err(WaitError::Timeout { ticket: None, timeout, outstanding });
                 }
@@ -325,7 +349,7 @@ impl Runtime {
     /// # Errors
     /// [`WaitError`] if the device is lost or wrote nonsense.
     pub fn reap(&mut self) -> Result<Option<Completion>, WaitError> {
-        match self.passed.pop_front() {
+        match self.passed.pop() {
             Some(completion) => Ok(Some(completion)),
             None => self.reap_ring(),
         }
@@ -333,9 +357,8 @@ impl Runtime {
 
     fn reap_ring(&mut self) -> Result<Option<Completion>, WaitError> {
         while let Some(completion) = self.ring.reap()? {
-            let outstanding = self.ring.tally().outstanding();
-            self.engine.note_outstanding(outstanding);
-            if outstanding == 0 {
+            self.engine.note_outstanding(self.ring.in_flight());
+            if self.ring.tally().outstanding() == 0 {
                 self.table.sweep();
             }
             if self.bulk == BulkVisibility::Immediate || !leaves_bulk(completion.operation) {
@@ -343,9 +366,7 @@ impl Runtime {
             }
             self.held.push_back((self.engine.quanta().launched, completion));
         }
-        if let Some((quanta, _)) = self.held.front()
-            && self.engine.quanta().finished >= *quanta
-        {
+        if self.may_deliver_held() {
             return Ok(self.held.pop_front().map(|(_, completion)| completion));
         }
         if self.ring.tally().outstanding() > 0 {
@@ -359,38 +380,77 @@ impl Runtime {
     /// # Errors
     /// [`WaitError`] if the time is up, the device is lost or wrote nonsense.
     pub fn wait(&mut self, ticket: Ticket, timeout: Duration) -> Result<Completion, WaitError> {
-        if let Some(place) = self.passed.iter().position(|completion| completion.ticket == ticket) {
-            return Ok(self.passed.remove(place).unwrap_or_else(|| unreachable!("the place was just found")));
-        }
         let start = Instant::now();
         loop {
-            match self.reap_ring()? {
-                Some(completion) if completion.ticket == ticket => return Ok(completion),
-                Some(other) => self.passed.push_back(other),
-                None if start.elapsed() >= timeout => {
-                    let outstanding = self.ring.tally().outstanding();
-                    return Err(WaitError::Timeout { ticket: Some(ticket), timeout, outstanding });
-                }
-                None => self.pause(start.elapsed(), timeout.saturating_sub(start.elapsed())),
+            if let Some(completion) = self.poll(ticket)? {
+                return Ok(completion);
             }
+            if start.elapsed() >= timeout {
+                let outstanding = self.ring.tally().outstanding();
+                return Err(WaitError::Timeout { ticket: Some(ticket), timeout, outstanding });
+            }
+            self.pause(start.elapsed(), timeout.saturating_sub(start.elapsed()));
         }
+    }
+
+    /// The completion of a ticket, if it has come. Those of others stay for [`reap`](Self::reap).
+    pub(crate) fn poll(&mut self, ticket: Ticket) -> Result<Option<Completion>, WaitError> {
+        if let Some(completion) = self.take(ticket) {
+            return Ok(Some(completion));
+        }
+        while let Some(completion) = self.reap_ring()? {
+            if completion.ticket == ticket {
+                return Ok(Some(completion));
+            }
+            self.passed.push(completion);
+        }
+        Ok(None)
+    }
+
+    /// The completion of a ticket, if somebody has reaped it.
+    pub(crate) fn take(&mut self, ticket: Ticket) -> Option<Completion> {
+        self.passed.take(ticket)
+    }
+
+    /// Whether [`take`](Self::take) would give it.
+    pub(crate) fn has_passed(&self, ticket: Ticket) -> bool {
+        self.passed.contains(ticket)
+    }
+
+    /// Keeps a completion for [`reap`](Self::reap) or another wait.
+    pub(crate) fn keep(&mut self, completion: Completion) {
+        self.passed.push(completion);
+    }
+
+    /// Whether looking for completions would find one, or that there will be none.
+    pub(crate) fn has_news(&self) -> bool {
+        self.ring.has_completion() || self.may_deliver_held() || self.engine.health().is_err()
+    }
+
+    fn may_deliver_held(&self) -> bool {
+        self.held.front().is_some_and(|(quanta, _)| self.engine.quanta().finished >= *quanta)
     }
 
     /// Passes time while nothing is there, by the [`WaitPolicy`]. `waited` is how long that goes on already.
     pub fn pause(&self, waited: Duration, at_most: Duration) {
-        let (spin, yielding) = match (self.options.wait, self.info.kind) {
-            (WaitPolicy::Spin, _) => (Duration::MAX, Duration::MAX),
-            (WaitPolicy::Sleep, _) => (Duration::ZERO, Duration::ZERO),
-            // Host threads need the processor that a waiting client would burn.
-            (WaitPolicy::BackOff, EngineKind::Reference) => (SPIN / 16, SPIN / 16),
-            (WaitPolicy::BackOff, EngineKind::Vulkan(_)) => (SPIN, YIELD),
-        };
+        let (spin, yielding) = self.wait_phases();
         if waited < spin {
             std::hint::spin_loop();
         } else if waited < yielding {
             std::thread::yield_now();
         } else {
             self.engine.nap(at_most.min(Duration::from_millis(1)), || self.ring.has_completion());
+        }
+    }
+
+    /// How long a wait spins, and until when it yields, before it naps.
+    pub(crate) fn wait_phases(&self) -> (Duration, Duration) {
+        match (self.options.wait, self.info.kind) {
+            (WaitPolicy::Spin, _) => (Duration::MAX, Duration::MAX),
+            (WaitPolicy::Sleep, _) => (Duration::ZERO, Duration::ZERO),
+            // Host threads need the processor that a waiting client would burn.
+            (WaitPolicy::BackOff, EngineKind::Reference) => (SPIN / 16, SPIN / 16),
+            (WaitPolicy::BackOff, EngineKind::Vulkan(_)) => (SPIN, YIELD),
         }
     }
 
@@ -437,7 +497,7 @@ impl Runtime {
         let start = Instant::now();
         while self.ring.tally().outstanding() > 0 || !self.held.is_empty() {
             match self.reap_ring()? {
-                Some(completion) => self.passed.push_back(completion),
+                Some(completion) => self.passed.push(completion),
                 None if start.elapsed() >= timeout => {
                     let outstanding = self.ring.tally().outstanding();
                     return Err(WaitError::Timeout { ticket: None, timeout, outstanding });
@@ -470,12 +530,12 @@ impl Runtime {
         // What was completed before the stop counts as completed.
         loop {
             match self.ring.reap() {
-                Ok(Some(completion)) => self.passed.push_back(completion),
+                Ok(Some(completion)) => self.passed.push(completion),
                 Ok(None) => break,
                 Err(error) => tracing::error!("{error}"),
             }
         }
-        self.passed.extend(self.held.drain(..).map(|(_, completion)| completion));
+        self.held.drain(..).for_each(|(_, completion)| self.passed.push(completion));
         AbortReport { cancelled: self.ring.cancel_outstanding(), lost }
     }
 
@@ -492,8 +552,9 @@ impl Runtime {
         self.log.reader = LogReader::default();
         self.table = Table::new(geometry.counts().resources);
         self.held.clear();
-        self.passed.clear();
+        self.passed = Passed::default();
         self.settled_at = 0;
+        self.launch += 1;
         Ok(())
     }
 
@@ -508,11 +569,11 @@ impl Runtime {
         let mut unknown: Vec<_> = self.held.drain(..).map(|(_, completion)| completion.ticket).collect();
         let AbortReport { cancelled, lost } = self.abort();
         unknown.extend(cancelled);
-        let completed = self.passed.drain(..).collect();
+        let completed = self.passed.drain();
         let choice = self.info.index.map_or(DeviceChoice::Reference, DeviceChoice::Index);
-        let bulk = self.bulk;
+        let (bulk, launch) = (self.bulk, self.launch + 1);
         *self = Runtime::open(&choice, &self.options)?;
-        self.bulk = bulk;
+        (self.bulk, self.launch) = (bulk, launch);
         Ok(LossReport { lost, completed, unknown })
     }
 

@@ -3,6 +3,7 @@
 //! the predecessor.
 
 mod cases;
+mod clients;
 mod fences;
 mod operations;
 mod packed;
@@ -102,6 +103,11 @@ conformance! {
     tenants::f36_caps_and_rates_hold_while_the_kernel_runs,
     tenants::f33_partitions_of_length_zero_are_legal,
     tenants::f32_critical_work_overtakes_a_long_slot,
+    clients::threads_publish_and_wait_for_what_is_theirs,
+    clients::a_stalled_producer_delays_only_its_partition,
+    clients::a_producer_that_dies_is_cleaned_up,
+    clients::a_thousand_tickets_cost_one_wait,
+    clients::f34_threads_register_distinct_tenants,
     printf::g41_lines_carry_ticket_tenant_worker_and_arguments,
     printf::g40_the_newest_lines_stay_and_the_others_are_counted,
 }
