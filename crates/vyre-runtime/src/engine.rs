@@ -17,7 +17,7 @@ use vyre_vk::{DeviceKind, DeviceLost, KernelConfig, Resident, Vulkan};
 
 use crate::device::Chosen;
 use crate::error::OpenError;
-use crate::runtime::Options;
+use crate::options::Options;
 
 /// Shared words of either engine.
 #[derive(Debug, Clone)]

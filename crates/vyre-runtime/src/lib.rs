@@ -14,11 +14,13 @@ mod error;
 mod hash;
 pub mod litmus;
 mod log;
+mod options;
 mod passed;
 mod resource;
 mod runtime;
 mod staging;
 mod tree;
+mod wait;
 
 pub use client::{Client, Reserved};
 pub use device::{DeviceChoice, validation_from_environment};
@@ -26,8 +28,9 @@ pub use engine::{BulkVisibility, EngineInfo, EngineKind, Quanta};
 pub use error::{AbortReport, HashError, LossReport, OpenError, ResourceError, StagingError, WaitError};
 pub use hash::{FileHash, FileHasher, HashOptions};
 pub use log::{FormatError, LogLine};
+pub use options::{Options, WaitPolicy};
 pub use resource::Resource;
-pub use runtime::{Options, Runtime, WaitPolicy};
+pub use runtime::Runtime;
 pub use staging::{Staging, StagingTier, TierChoice};
 /// The crates of the layers below, so that a client needs only this one.
 pub use {vyre_io as io, vyre_mem as mem, vyre_protocol as protocol, vyre_vk as vk};

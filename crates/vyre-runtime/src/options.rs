@@ -1,0 +1,57 @@
+//! How a runtime is opened.
+
+use std::time::Duration;
+
+use vyre_protocol::geometry::{Counts, Geometry, GeometryError};
+
+/// How to open a runtime.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Counts of the ring; the slots are shared out over the priorities.
+    pub geometry: Geometry,
+    /// Workers; `None` lets the engine decide.
+    pub workers: Option<u32>,
+    /// Time without outstanding slots after which a device has nothing in flight any more.
+    pub park_after: Duration,
+    /// Operations compiled into a device's kernel: bit `c` for code `c`. A kernel pays for what it holds: its heaviest
+    /// operation sets how many workers fit, and on llvmpipe each turn runs through the code of all. A GPU's always has COPY.
+    pub operations: u32,
+    /// Fuel of each quantum in loop iterations; `None` steers it by the time that quanta take. For tests and measurements.
+    pub quantum_fuel: Option<u32>,
+    /// How a client waits for a completion.
+    pub wait: WaitPolicy,
+    /// Turns Vulkan's validation layer on.
+    pub validation: bool,
+}
+
+/// How a client passes the time until a completion comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WaitPolicy {
+    /// Looks all the time: shortest waits, one processor kept busy.
+    Spin,
+    /// Spins for microseconds, then yields, then sleeps for tens of microseconds between two looks.
+    #[default]
+    BackOff,
+    /// Sleeps between two looks from the start: least use of processors.
+    Sleep,
+}
+
+impl Options {
+    /// Options with the slots shared out evenly over the priorities.
+    ///
+    /// # Errors
+    /// [`GeometryError`] names the count that is not possible.
+    pub fn new(counts: Counts) -> Result<Options, GeometryError> {
+        let geometry = Geometry::new(counts)?;
+        let park_after = Duration::from_millis(50);
+        Ok(Options {
+            geometry,
+            workers: None,
+            park_after,
+            operations: u32::MAX,
+            quantum_fuel: None,
+            wait: WaitPolicy::default(),
+            validation: crate::validation_from_environment(),
+        })
+    }
+}
