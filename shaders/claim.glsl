@@ -137,7 +137,16 @@ const uint TAKEN = 1u;
 // Another tile of the slot has faulted, so this one is spared.
 const uint TAKEN_SPARED = 2u;
 
-// Takes one tile of the loaded slot; advances the front past a slot that has none left. The tag in the tiles word makes a stale
+// The ticket behind the claim's in the partition.
+uint ticket_behind(Claim claim) {
+    bool wraps = claim.generation + 1u == s_laps[claim.priority] && claim.index + 1u == s_first[claim.priority] + s_length[claim.priority];
+    return wraps ? 0u : claim.ticket + 1u;
+}
+
+bool is_fence() { return HAS_FENCE && s_slot[SLOT_OPERATION] == OP_FENCE; }
+
+// Takes one tile of the loaded slot; advances the front past a slot that has none left, but not past a fence: only what completes
+// that does. The tag in the tiles word makes a stale
 // front harmless: with the tag behind, this worker's view is old, and nothing is done. Only lane 0 runs this.
 uint take_from(Claim claim, uint tiles) {
     uint tag = tiles >> 16;
@@ -145,10 +154,8 @@ uint take_from(Claim claim, uint tiles) {
     bool left = ours && claim.tile < claim.tiles;
     bool taken = left && local_swap(state_word(claim.index, STATE_TILES), tiles, tiles + 1u);
     bool last = taken && claim.tile + 1u == claim.tiles;
-    uint next = next_generation(claim);
-    if (last || (ours ? !left : tag == (next & 0xffffu))) {
-        uint front = next == 0u && claim.index + 1u == s_first[claim.priority] + s_length[claim.priority] ? 0u : claim.ticket + 1u;
-        local_swap_relaxed(LOCAL_HOT + claim.priority, claim.ticket, front);
+    if ((last || (ours ? !left : tag == (next_generation(claim) & 0xffffu))) && !is_fence()) {
+        local_swap_relaxed(LOCAL_HOT + claim.priority, claim.ticket, ticket_behind(claim));
     }
     if (last) { local_add(LOCAL_COUNTERS + COUNTER_CLAIMED, 1u); }
     if (!taken) { return 0u; }
@@ -177,8 +184,7 @@ uint take_tile(inout Worker worker, inout Claim claim) {
     // Else it is reserved but not yet published, or our front is stale.
     bool published = s_slot[SLOT_SEQUENCE] == claim.generation + 1u;
     // A fence is taken when all slots before it have completed; until then the partition gives nothing.
-    bool held = HAS_FENCE && s_slot[SLOT_OPERATION] == OP_FENCE &&
-        s_slot[SLOT_ARGS] != local_load(LOCAL_COMPLETED + claim.priority);
+    bool held = is_fence() && s_slot[SLOT_ARGS] != local_load(LOCAL_COMPLETED + claim.priority);
     if (LANE == 0u) { s_taken = published && !held ? take_from(claim, tiles) : 0u; }
     load_context();
     meet();

@@ -39,6 +39,8 @@ void complete_slot(Claim claim, Verdict verdict) {
         local_store(state_word(claim.index, STATE_TILES), next_generation(claim) << 16);
         if (verdict.fault != FAULT_NONE) { local_add(LOCAL_COUNTERS + COUNTER_FAULTED, 1u); }
         s_position = local_add(LOCAL_COMPLETION_TAIL, 1u);
+        // What is behind a fence is claimed when the fence has its place in the completion ring.
+        if (is_fence()) { local_swap_release(LOCAL_HOT + claim.priority, claim.ticket, ticket_behind(claim)); }
     }
     meet();
     uint position = s_position;

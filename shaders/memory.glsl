@@ -40,7 +40,13 @@ bool local_swap(uint word, uint old, uint new) {
         gl_SemanticsAcquire | gl_SemanticsMakeVisible) == old;
 }
 
-// The same for a word that orders nothing; nobody waits for the outcome.
+// The same behind all that this lane did before; nobody waits for the outcome.
+void local_swap_release(uint word, uint old, uint new) {
+    atomicCompSwap(region(REGION_LOCAL).w[word], old, new, gl_ScopeDevice, gl_StorageSemanticsBuffer,
+        gl_SemanticsRelease | gl_SemanticsMakeAvailable, 0, 0);
+}
+
+// And for a word that orders nothing; nobody waits for the outcome.
 void local_swap_relaxed(uint word, uint old, uint new) {
     atomicCompSwap(region(REGION_LOCAL).w[word], old, new, gl_ScopeDevice, 0, 0, 0, 0);
 }

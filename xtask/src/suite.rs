@@ -21,7 +21,10 @@ pub struct Arguments {
     tier: Option<String>,
 }
 
-const TIERS: [&str; 5] = ["pure", "spirv", "lavapipe", "swiftshader", "gpu"];
+const TIERS: [&str; 6] = ["pure", "loom", "spirv", "lavapipe", "swiftshader", "gpu"];
+
+/// Longest time for each model, where `VYRE_LOOM_SECONDS` does not say another.
+const LOOM_SECONDS: u64 = 20;
 
 /// What became of a tier.
 enum Outcome {
@@ -86,6 +89,7 @@ fn run_tier(tier: &str, vulkan: &Vulkan, counts: &mut Counts) -> Outcome {
     let missing = |what: &str| Outcome::Skipped(format!("{what} is not there; run without --no-install"));
     match tier {
         "pure" => test(cargo().args(["test", "--workspace", "--locked"]), counts),
+        "loom" => test(&mut models(), counts),
         "spirv" => match shaders::check() {
             Ok(()) => Outcome::Ok,
             Err(error) => Outcome::Failed(format!("{error:#}")),
@@ -118,6 +122,16 @@ fn gpu() -> Result<(), String> {
         true => Ok(()),
         false => Err("no GPU (neither /dev/nvidia* nor /dev/dri/renderD*)".into()),
     }
+}
+
+/// The models of ring and claim code, each for [`LOOM_SECONDS`] at most.
+fn models() -> Command {
+    let mut command = cargo();
+    // The flag changes every crate, so these builds have a folder of their own.
+    command.env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", "target/loom");
+    command.env("VYRE_LOOM_SECONDS", std::env::var("VYRE_LOOM_SECONDS").unwrap_or(LOOM_SECONDS.to_string()));
+    command.args(["test", "--release", "--locked", "-p", "vyre-reference", "--lib", "--", "--nocapture"]);
+    command
 }
 
 /// The tests that need a Vulkan device, on one.

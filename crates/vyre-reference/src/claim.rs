@@ -1,6 +1,6 @@
 //! Taking tiles: the same functions as `claim.glsl`.
 
-use vyre_protocol::control::{DOORBELLS, LAPS, POLLED_WORDS, PRIORITY_OFFSETS};
+use vyre_protocol::control::{DOORBELLS, POLLED_WORDS};
 use vyre_protocol::geometry::PARTITIONS;
 use vyre_protocol::header::{HEADER_WORDS, RegionKind};
 use vyre_protocol::local::{COMPLETED, COUNTERS, HOT, HOT_LEASE, MIRROR, SLOT_STATE_WORDS, SLOT_STATES};
@@ -43,15 +43,6 @@ pub(crate) fn state_word(index: u32, word: u32) -> u32 {
 }
 
 impl Worker<'_> {
-    pub(crate) fn laps(&self, priority: u32) -> u32 {
-        self.region(RegionKind::Control).load((LAPS + priority) as usize)
-    }
-
-    fn partition(&self, priority: u32) -> (u32, u32) {
-        let offset = |index: u32| self.region(RegionKind::Control).load((PRIORITY_OFFSETS + index) as usize);
-        (offset(priority), offset(priority + 1) - offset(priority))
-    }
-
     /// Looks at the host (only a holder of the lease, or a worker that enters) or at the mirror that the last look left for all
     /// workers.
     pub(crate) fn look(&mut self, host: bool) {
@@ -73,8 +64,8 @@ impl Worker<'_> {
     /// is beyond the doorbell that it saw, others have taken all that this look may speak for.
     fn is_pending(&self, priority: u32) -> bool {
         let (doorbell, front) = (self.polled[priority as usize], self.hot[priority as usize]);
-        let (_, length) = self.partition(priority);
-        let wrapped = if doorbell < front { length * self.laps(priority) } else { 0 };
+        let (_, length, laps) = self.partitions[priority as usize];
+        let wrapped = if doorbell < front { length * laps } else { 0 };
         let ahead = doorbell.wrapping_sub(front).wrapping_add(wrapped);
         ahead.wrapping_sub(1) < length
     }
@@ -86,13 +77,21 @@ impl Worker<'_> {
 
     /// The generation behind this one: wire tickets wrap after the partition's laps.
     pub(crate) fn next_generation(&self, claim: Claim) -> u32 {
-        if claim.generation + 1 == self.laps(claim.priority) { 0 } else { claim.generation + 1 }
+        if claim.generation + 1 == self.partitions[claim.priority as usize].2 { 0 } else { claim.generation + 1 }
     }
 
-    /// Takes one tile of the slot at the partition's front; advances the front past a slot that has none left. The tag in the
+    /// Moves the front past the claim's slot, unless others have.
+    pub(crate) fn advance(&self, claim: Claim) {
+        let (_, length, laps) = self.partitions[claim.priority as usize];
+        let next = if claim.ticket + 1 == length * laps { 0 } else { claim.ticket + 1 };
+        self.local.swap(HOT + claim.priority, claim.ticket, next);
+    }
+
+    /// Takes one tile of the slot at the partition's front; advances the front past a slot that has none left, but not past a fence:
+    /// only what completes that does. The tag in the
     /// tiles word makes a stale front harmless: with the tag behind, this worker's view is old, and nothing is done.
     fn take_from(&self, priority: u32) -> Option<Claim> {
-        let (first, length) = self.partition(priority);
+        let (first, length, _) = self.partitions[priority as usize];
         let ticket = self.hot[priority as usize];
         let (generation, index) = (ticket / length, first + ticket % length);
         // Reserved but not yet published, or our front is stale.
@@ -111,9 +110,9 @@ impl Worker<'_> {
         let taken = left && self.local.swap(state_word(index, STATE_TILES), word, word + 1);
         let last = taken && claim.tile + 1 == tiles;
         let exhausted = if ours { !left } else { tag == self.next_generation(claim) & 0xffff };
-        if last || exhausted {
-            let next = if ticket + 1 == length * self.laps(priority) { 0 } else { ticket + 1 };
-            self.local.swap(HOT + priority, ticket, next);
+        let is_fence = self.region(RegionKind::Ring).load(slot_word(index, 1)) == Operation::Fence.code();
+        if (last || exhausted) && !is_fence {
+            self.advance(claim);
         }
         if last {
             self.local.add(COUNTERS, 1, Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! The threads that play the device.
 
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use vyre_protocol::words::SharedWords;
 
 use crate::ops::Backing;
 use crate::span::Span;
-use crate::sync::{Ordering, fence};
+use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering, fence};
 use crate::worker::Worker;
 
 /// Fuel of a quantum: some milliseconds of work.
@@ -29,7 +29,7 @@ pub(crate) struct Regions {
 }
 
 impl Regions {
-    fn new(geometry: &Geometry) -> Self {
+    pub(crate) fn new(geometry: &Geometry) -> Self {
         let directions = [Direction::HostToDevice, Direction::DeviceToHost, Direction::DeviceOnly];
         let blocks = directions.map(|direction| Span::new(geometry.block_bytes(direction) as usize / 4));
         let regions = RegionKind::ALL.map(|kind| {
@@ -44,7 +44,7 @@ impl Regions {
         &self.regions[kind as usize]
     }
 
-    fn reset(&self, geometry: &Geometry) {
+    pub(crate) fn reset(&self, geometry: &Geometry) {
         initialise(geometry, Direction::HostToDevice, &self.blocks[0]);
         initialise(geometry, Direction::DeviceToHost, &self.blocks[1]);
         let local = self.get(RegionKind::Local);
@@ -55,7 +55,7 @@ impl Regions {
 }
 
 /// What the handles stand for.
-pub(crate) struct Resources(RwLock<Vec<Option<(u32, Backing)>>>);
+pub(crate) struct Resources(pub(crate) RwLock<Vec<Option<(u32, Backing)>>>);
 
 impl Resources {
     pub(crate) fn get(&self, handle: Handle) -> Option<Backing> {
@@ -85,7 +85,7 @@ impl Bell {
     }
 
     /// Sleeps until the bell rings or the time is up, unless `reason_to_stay_awake` holds.
-    fn sleep(&self, timeout: Duration, reason_to_stay_awake: impl Fn() -> bool) {
+    pub(crate) fn sleep(&self, timeout: Duration, reason_to_stay_awake: impl Fn() -> bool) {
         let guard = self.guard();
         self.asleep.store(true, Ordering::Relaxed);
         // Pairs with the fence in `ring`: either it sees us asleep, or we see what its caller stored.

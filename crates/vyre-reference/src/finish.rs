@@ -5,6 +5,7 @@ use vyre_protocol::fault::Fault;
 use vyre_protocol::geometry::ring_records;
 use vyre_protocol::header::{HEADER_WORDS, RegionKind};
 use vyre_protocol::local::{COMPLETED, COMPLETION_TAIL, COUNTERS};
+use vyre_protocol::operation::Operation;
 use vyre_protocol::slot::Slot;
 use vyre_protocol::stamped::{self, RECORD_BYTES};
 use vyre_protocol::words::SharedWords;
@@ -49,6 +50,10 @@ impl Worker<'_> {
         let state = claim.priority | status.code() << 8 | fault << 16;
         let origin = (slot.operation & 0xffff) | slot.tenant << 16;
         let position = self.local.add(COMPLETION_TAIL, 1, Ordering::Release);
+        // What is behind a fence is claimed when the fence has its place in the completion ring.
+        if slot.operation == Operation::Fence.code() {
+            self.advance(claim);
+        }
         let records = ring_records(self.slots);
         let base = HEADER_WORDS + (position & (records - 1)) * (RECORD_BYTES / 4);
         let record = [claim.ticket, state, word, origin, result[0], result[1], 0, 0];

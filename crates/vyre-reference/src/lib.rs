@@ -10,6 +10,8 @@ mod claim;
 mod engine;
 mod execute;
 mod finish;
+#[cfg(all(loom, test))]
+mod model;
 mod ops;
 mod packed;
 mod span;

@@ -1,9 +1,9 @@
 //! A worker's quantum: the counterpart of `resident.comp` and `report.glsl`.
 
 use vyre_protocol::ABI_VERSION;
-use vyre_protocol::control::{COMMAND, Command, DOORBELLS, POLLED_WORDS, SNAPSHOT_REQUEST};
+use vyre_protocol::control::{COMMAND, Command, DOORBELLS, LAPS, POLLED_WORDS, PRIORITY_OFFSETS, SNAPSHOT_REQUEST};
 use vyre_protocol::fault::LaunchFault;
-use vyre_protocol::geometry::{Counts, ring_records};
+use vyre_protocol::geometry::{Counts, PARTITIONS, ring_records};
 use vyre_protocol::header::{HEADER_BYTES, MAGIC, RegionKind};
 use vyre_protocol::launch::{MAX_TILE_FUEL, TURN_FUEL};
 use vyre_protocol::local::{
@@ -15,7 +15,7 @@ use vyre_protocol::words::SharedWords;
 
 use crate::engine::{Bell, Regions, Resources};
 use crate::span::Span;
-use crate::sync::Ordering;
+use crate::sync::{Ordering, spin_loop, yield_now};
 
 /// One quantum of one worker.
 pub(crate) struct Worker<'a> {
@@ -31,6 +31,8 @@ pub(crate) struct Worker<'a> {
     pub(crate) observables: u32,
     pub(crate) resource_count: u32,
     pub(crate) log_records: u32,
+    /// First slot, length and laps of each partition, read once a quantum.
+    pub(crate) partitions: [(u32, u32, u32); PARTITIONS],
     /// The polled line and the line that goes with it, as they were at the end of the last turn.
     pub(crate) polled: [u32; POLLED_WORDS as usize],
     pub(crate) hot: [u32; POLLED_WORDS as usize],
@@ -84,6 +86,11 @@ impl<'a> Worker<'a> {
             observables: count(2),
             resource_count: count(3),
             log_records: ring_records(count(4)),
+            partitions: std::array::from_fn(|priority| {
+                let word = |first: u32, i: usize| regions.get(RegionKind::Control).load(first as usize + i);
+                let first = word(PRIORITY_OFFSETS, priority);
+                (first, word(PRIORITY_OFFSETS, priority + 1).wrapping_sub(first), word(LAPS, priority))
+            }),
             polled: [0; POLLED_WORDS as usize],
             hot: [0; POLLED_WORDS as usize],
             above: 0,
@@ -112,6 +119,17 @@ impl<'a> Worker<'a> {
         while self.turn() {}
         self.leave();
         Some(self.tiles > 0)
+    }
+
+    /// Enters, takes a few turns, and leaves, as in a quantum.
+    #[cfg(all(loom, test))]
+    pub(crate) fn run_turns(&mut self, fuel: u32, turns: u32) {
+        self.fuel = fuel * turns;
+        self.enter();
+        for _ in 0..turns {
+            self.turn();
+        }
+        self.leave();
     }
 
     fn header_fault(&self, kind: RegionKind) -> LaunchFault {
@@ -183,7 +201,7 @@ impl<'a> Worker<'a> {
                 self.idle_turns += 1;
                 self.idle_streak += 1;
                 // The host that would publish more may need this very processor.
-                if self.idle_streak < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
+                if self.idle_streak < SPINS { spin_loop() } else { yield_now() }
             }
         }
         self.look(self.leased);

@@ -42,6 +42,7 @@ pub(crate) fn f39_a_fence_completes_after_what_is_before_it_and_not_earlier(open
         let at = |number| order.iter().position(|completion| completion.ticket.number == number).unwrap();
         let fence = first.end - 1;
         let in_order = (first.start..fence).all(|number| at(number) < at(fence));
+        let in_order = in_order && (behind.start..last.end).all(|number| at(number) > at(fence));
         assert!(in_order, "round {round}: {order:?}");
         let load = order[at(behind.start)];
         assert_eq!(load.results[0], 12, "all additions were done before the fence let the load pass");
