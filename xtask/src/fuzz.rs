@@ -47,9 +47,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     for target in targets {
         rates.push((target, run_target(target, arguments.seconds)?));
     }
-    println!("\nexecutions per second:");
-    for (target, rate) in rates {
-        println!("{target:<16}{rate:>12}");
+    println!("\n{:<16}{:>20}{:>16}", "target", "executions/s", "edges covered");
+    for (target, (rate, edges)) in rates {
+        println!("{target:<16}{rate:>20}{edges:>16}");
     }
     Ok(())
 }
@@ -66,7 +66,8 @@ fn fuzz(arguments: &[&str]) -> Command {
     command
 }
 
-fn run_target(target: &str, seconds: u64) -> Result<String> {
+/// Executions per second, and edges of the program that were reached.
+fn run_target(target: &str, seconds: u64) -> Result<(String, String)> {
     let limit = format!("-max_total_time={seconds}");
     // New inputs go to the first folder, so that the committed corpus stays as it is.
     let (found, committed) = (format!("../target/fuzz-corpus/{target}"), format!("corpus/{target}"));
@@ -80,6 +81,7 @@ fn run_target(target: &str, seconds: u64) -> Result<String> {
     if !done.status.success() {
         bail!("the target {target} found something:\n{text}");
     }
-    let rate = text.lines().find_map(|line| line.strip_prefix("stat::average_exec_per_sec:"));
-    Ok(rate.unwrap_or("unknown").trim().to_owned())
+    let rate = text.lines().find_map(|line| line.strip_prefix("stat::average_exec_per_sec:")).unwrap_or("unknown");
+    let edges = text.lines().rev().find_map(|line| line.split_once(" cov: ")?.1.split_whitespace().next());
+    Ok((rate.trim().to_owned(), edges.unwrap_or("unknown").to_owned()))
 }
