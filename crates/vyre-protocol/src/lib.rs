@@ -50,6 +50,7 @@ pub mod header;
 pub mod ioqueue;
 pub mod launch;
 pub mod local;
+pub mod mirror;
 pub mod operation;
 pub mod packed;
 pub mod resource;

@@ -122,6 +122,9 @@ impl LaunchReport {
     }
 }
 
+/// Stamp and counters of the newest snapshot, and what the launch found.
+type StatusRecords = (Option<(u32, Counters)>, Option<LaunchReport>);
+
 /// A status region read back from bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
@@ -139,7 +142,14 @@ impl Status {
     /// # Errors
     /// [`DecodeError`] names the first field that is wrong.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let counts = RegionHeader::decode(bytes, RegionKind::Status)?;
+        let (counters, launch) = Self::decode_records(bytes)?;
+        let observables = bytes.chunks_exact(4).skip(OBSERVABLES as usize).map(|word| word_at(word, 0)).collect();
+        Ok(Status { counters, launch, observables })
+    }
+
+    /// Checks all, and gives what stands before the observables.
+    pub(crate) fn decode_records(bytes: &[u8]) -> Result<StatusRecords, DecodeError> {
+        RegionHeader::decode(bytes, RegionKind::Status)?;
         let record = |first: u32| {
             let start = first as usize * 4;
             bytes.get(start..start + RECORD_BYTES as usize).and_then(stamped::decode)
@@ -149,7 +159,6 @@ impl Status {
             .map(|(stamp, record)| (stamp, Counters::from_record(record)));
         let launch = record(LAUNCH).filter(|(stamp, _)| *stamp == LAUNCH_STAMP);
         let launch = launch.map(|(_, record)| LaunchReport::from_record(record)).transpose()?;
-        let observables = (0..counts.observables).map(|i| word_at(bytes, (OBSERVABLES + i) as usize)).collect();
-        Ok(Status { counters, launch, observables })
+        Ok((counters, launch))
     }
 }

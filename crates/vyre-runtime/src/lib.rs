@@ -2,6 +2,7 @@
 //!
 //! - [`Runtime`] opens an engine, publishes slots and hands out their completions, and owns the resource table.
 //! - [`Client`] is a share of a runtime: many threads publish and wait through clones of it.
+//! - [`Runtime::dispatch`] runs a [`Mirror`](protocol::mirror::Mirror), host-side copies of the regions, to completion.
 //! - [`Staging`] is the way of a file's bytes to the kernel, without a copy by the CPU where the machine allows it.
 //! - [`FileHasher`] streams files through both.
 //! - [`litmus`] tests on the machine at hand what the kernel relies on.
@@ -9,6 +10,7 @@
 
 mod client;
 mod device;
+mod dispatch;
 mod engine;
 mod error;
 mod hash;
@@ -24,6 +26,7 @@ mod wait;
 
 pub use client::{Client, Reserved};
 pub use device::{DeviceChoice, validation_from_environment};
+pub use dispatch::{Dispatch, DispatchError};
 pub use engine::{BulkVisibility, EngineInfo, EngineKind, Quanta};
 pub use error::{AbortReport, HashError, LossReport, OpenError, ResourceError, StagingError, WaitError};
 pub use hash::{FileHash, FileHasher, HashOptions};

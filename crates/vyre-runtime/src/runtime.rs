@@ -18,6 +18,7 @@ use vyre_protocol::tenants::{Revocation, TenantConfig, TenantError, TenantUsage}
 use vyre_vk::{DeviceKind, MemoryUse};
 
 use crate::device::{DeviceChoice, choose};
+use crate::dispatch::Staged;
 use crate::engine::{BulkVisibility, Engine, EngineInfo, EngineKind, Quanta, Words};
 use crate::error::{AbortReport, LossReport, OpenError, ResourceError, WaitError};
 use crate::log::{FormatError, Log, LogLine};
@@ -44,6 +45,10 @@ pub struct Runtime {
     pub(crate) opened: Instant,
     /// Counts the launches of the kernel.
     pub(crate) launch: u64,
+    /// The kernel was stopped and not launched again.
+    pub(crate) stopped: bool,
+    /// Storage that [`dispatch`](Runtime::dispatch) uses again.
+    pub(crate) staged: Staged,
     /// To open the engine again.
     pub(crate) options: Options,
 }
@@ -76,6 +81,8 @@ impl Runtime {
             rated: false,
             opened: Instant::now(),
             launch: 0,
+            stopped: false,
+            staged: Staged::default(),
             options: options.clone(),
         })
     }
@@ -277,12 +284,14 @@ impl Runtime {
     pub fn exit(&mut self, timeout: Duration) -> Result<(), WaitError> {
         self.close();
         self.drain(timeout)?;
+        self.stopped = true;
         Ok(self.engine.stop()?)
     }
 
     /// Closes and stops the kernel at the next tile boundaries, and says which tickets did not complete.
     pub fn abort(&mut self) -> AbortReport {
         self.close();
+        self.stopped = true;
         let lost = self.engine.stop().err();
         // What was completed before the stop counts as completed.
         loop {
@@ -312,6 +321,7 @@ impl Runtime {
         self.passed = Passed::default();
         self.settled_at = 0;
         self.launch += 1;
+        self.stopped = false;
         Ok(())
     }
 

@@ -51,7 +51,7 @@ impl Runtime {
         }
     }
 
-    fn reap_ring(&mut self) -> Result<Option<Completion>, WaitError> {
+    pub(crate) fn reap_ring(&mut self) -> Result<Option<Completion>, WaitError> {
         while let Some(completion) = self.ring.reap()? {
             self.engine.note_outstanding(self.ring.in_flight());
             if self.ring.tally().outstanding() == 0 {

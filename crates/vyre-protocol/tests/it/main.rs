@@ -2,6 +2,7 @@
 
 mod decoders;
 mod geometry;
+mod mirror;
 mod pinned;
 mod ring;
 mod tenants;

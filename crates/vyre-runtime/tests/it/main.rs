@@ -4,6 +4,7 @@
 
 mod cases;
 mod clients;
+mod dispatch;
 mod fences;
 mod operations;
 mod packed;
@@ -108,6 +109,8 @@ conformance! {
     clients::a_producer_that_dies_is_cleaned_up,
     clients::a_thousand_tickets_cost_one_wait,
     clients::f34_threads_register_distinct_tenants,
+    dispatch::a8_a_mirror_is_run_and_its_results_are_swapped_in,
+    dispatch::a12_after_a_shutdown_the_same_mirror_is_dispatched_again,
     printf::g41_lines_carry_ticket_tenant_worker_and_arguments,
     printf::g40_the_newest_lines_stay_and_the_others_are_counted,
 }
@@ -124,5 +127,8 @@ on_every_engine! { DEFAULT, once:
     cases::a_bad_file_does_not_disturb_the_next,
     cases::recycled_blocks_are_never_stale,
     cases::staging_tiers_count_what_they_copy,
+    dispatch::a7_another_geometry_is_refused_before_anything_reaches_the_device,
+    dispatch::a8_the_second_dispatch_allocates_nothing,
+    dispatch::a_dispatch_that_cannot_end_changes_nothing,
     tenants::f37_quiesce_waits_as_long_as_it_says,
 }
