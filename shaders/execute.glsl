@@ -132,12 +132,18 @@ Verdict check_slot(inout Tile tile) {
     return check_operation(tile);
 }
 
+// Loop iterations of a tile that count as one busy turn more.
+const uint FUEL_PER_BUSY_TURN = 4u;
+
 // Decides what the lanes do with the claimed tile of the loaded slot.
 Verdict prepare(Claim claim, inout Worker worker, out Tile tile) {
     tile = Tile(0u, claim.tile, 0u, uvec2(0u), uvec2(0u));
     Verdict verdict = check_slot(tile);
     if (verdict.fault == FAULT_NONE) {
-        worker.fuel -= min(worker.fuel, tile_fuel(tile));
+        uint fuel = tile_fuel(tile);
+        worker.fuel -= min(worker.fuel, fuel);
+        // After a long tile it looks at the host at once: what is more urgent waits for one tile only.
+        worker.busy += fuel / FUEL_PER_BUSY_TURN;
     } else {
         tile.operation = 0u;
         if (claim.tiles > 1u && LANE == 0u && local_swap(state_word(claim.index, STATE_FAULT), FAULT_NONE, verdict.fault)) {

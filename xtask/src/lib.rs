@@ -1,5 +1,6 @@
 //! The project's own commands, one module each.
 
+mod abi;
 pub mod bundle;
 pub mod ci;
 pub mod fuzz;

@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::abi;
 use crate::process::{exists, output, root, run};
 
 /// A module: its name, and what it is compiled with beside the common flags.
@@ -82,13 +83,14 @@ fn compile(into: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes `shaders/abi.glsl`, the modules and the manifest.
+/// Writes `shaders/abi.glsl`, the tables of `docs/abi.md`, the modules and the manifest.
 ///
 /// # Errors
 /// If a tool is missing or refuses a shader.
 pub fn build() -> Result<()> {
     let (compiler, optimizer) = (version("glslangValidator")?, version("spirv-opt")?);
     fs::write(sources().join("abi.glsl"), vyre_protocol::glsl::render())?;
+    abi::write()?;
     compile(&modules())?;
     let manifest = Manifest {
         compiler,
@@ -110,6 +112,9 @@ pub fn check() -> Result<()> {
     let manifest: Manifest = serde_json::from_slice(&manifest).with_context(|| format!("bad manifest; {MEND}"))?;
     if fs::read_to_string(sources().join("abi.glsl")).unwrap_or_default() != vyre_protocol::glsl::render() {
         bail!("shaders/abi.glsl does not match the crate vyre-protocol; {MEND}");
+    }
+    if !abi::is_fresh()? {
+        bail!("docs/abi.md does not match the crate vyre-protocol; {MEND}");
     }
     if hashes(&sources(), &["glsl", "comp"])? != manifest.sources {
         bail!("a shader was changed since the modules were built; {MEND}");

@@ -11,12 +11,15 @@ use vyre_runtime::protocol::slot::Slot;
 use vyre_runtime::vk::{KernelConfig, SubmitFence, Vulkan};
 use vyre_runtime::{EngineKind, Options, Runtime};
 
-use crate::{DeviceArgument, Failure, exit_code};
+use crate::percentiles::Percentiles;
+use crate::{DeviceArgument, Failure, exit_code, preemption};
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
     /// Round trip of a NOP slot: the live ring against submit + fence of the same kernel.
     Latency(LatencyArguments),
+    /// Round trip of a CRITICAL slot, idle and beside slots of 10,000 tiles in the LOW partition.
+    Preemption(preemption::Arguments),
 }
 
 #[derive(clap::Args)]
@@ -32,37 +35,6 @@ pub(crate) struct LatencyArguments {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
-}
-
-/// Percentiles in nanoseconds.
-#[derive(Serialize)]
-struct Percentiles {
-    samples: u64,
-    min: u64,
-    p50: u64,
-    p99: u64,
-    p999: u64,
-    max: u64,
-}
-
-impl Percentiles {
-    fn of(histogram: &Histogram<u64>) -> Self {
-        Percentiles {
-            samples: histogram.len(),
-            min: histogram.min(),
-            p50: histogram.value_at_quantile(0.5),
-            p99: histogram.value_at_quantile(0.99),
-            p999: histogram.value_at_quantile(0.999),
-            max: histogram.max(),
-        }
-    }
-
-    fn print(&self, name: &str) {
-        let us = |nanoseconds: u64| nanoseconds as f64 / 1000.0;
-        let Percentiles { min, p50, p99, p999, max, .. } = *self;
-        let [min, p50, p99, p999, max] = [min, p50, p99, p999, max].map(us);
-        println!("{name:<16}{min:>10.2}{p50:>10.2}{p99:>10.2}{p999:>10.2}{max:>12.2}");
-    }
 }
 
 #[derive(Serialize)]
@@ -84,7 +56,13 @@ const NOP_ONLY: u32 = 1 << Operation::Nop.code();
 const ROUNDS: u32 = 20;
 
 pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
-    let Command::Latency(arguments) = command;
+    match command {
+        Command::Latency(arguments) => latency(arguments),
+        Command::Preemption(arguments) => preemption::run(arguments),
+    }
+}
+
+fn latency(arguments: &LatencyArguments) -> Result<ExitCode, Failure> {
     let park_after = Duration::from_millis(1);
     let workers = arguments.workers;
     let options = Options { workers, park_after, operations: NOP_ONLY, ..Options::new(Counts::default())? };
@@ -170,7 +148,7 @@ fn report(latency: &Latency, json: bool) -> Result<(), Failure> {
         return Ok(());
     }
     println!("{}", latency.engine);
-    println!("round trip, us         min       p50       p99     p99.9         max");
+    println!("{}", Percentiles::HEADING);
     latency.live_ns.print("live ring");
     match (&latency.submit_fence_ns, latency.ratio_p50, latency.ratio_spread) {
         (Some(theirs), Some(ratio), Some((low, high))) => {

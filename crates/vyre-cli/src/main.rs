@@ -7,6 +7,8 @@ mod doctor;
 mod hash;
 mod interrupt;
 mod names;
+mod percentiles;
+mod preemption;
 
 use std::process::ExitCode;
 

@@ -2,15 +2,21 @@
 
 /// Defines an enum of wire codes once: the Rust type, its strict decoding, and the list that the shader's constants come from.
 macro_rules! wire_codes {
-    ($(#[$meta:meta])* $name:ident: $repr:ty { $($(#[$doc:meta])* $variant:ident = $code:literal => $glsl:literal,)+ }) => {
+    ($(#[$meta:meta])* $name:ident: $repr:ty { $($(#[doc = $doc:literal])* $variant:ident = $code:literal => $glsl:literal,)+ }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr($repr)]
-        pub enum $name { $($(#[$doc])* $variant = $code,)+ }
+        pub enum $name { $($(#[doc = $doc])* $variant = $code,)+ }
 
         impl $name {
             /// Every value with its name in the shader, in the order of the codes.
             pub const ALL: &'static [($name, &'static str)] = &[$(($name::$variant, $glsl)),+];
+
+            /// What the value means, as its documentation says it.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $($name::$variant => concat!($($doc, "\n"),*),)+ }
+            }
 
             /// The number on the wire.
             #[must_use]

@@ -61,6 +61,9 @@ const IDLE_TURNS: u32 = 192;
 /// A busy worker looks at the host at least this often, for more urgent work and for LEAVE.
 const BUSY_TURNS_PER_POLL: u32 = 16;
 
+/// Bytes of a tile that count as one busy turn more.
+const BYTES_PER_BUSY_TURN: u32 = 64;
+
 /// Words of a header that carry counts.
 const HEADER_COUNTS: usize = 4;
 
@@ -194,6 +197,8 @@ impl<'a> Worker<'a> {
             Some(claim) => {
                 let (slot, result) = self.execute(claim);
                 self.tiles += 1;
+                // After a long tile it looks at the host at once: what is more urgent waits for one tile only.
+                self.busy += slot.length / claim.tiles / BYTES_PER_BUSY_TURN;
                 self.idle_streak = 0;
                 self.finish_tile(claim, &slot, result);
             }

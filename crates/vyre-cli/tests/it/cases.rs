@@ -188,6 +188,18 @@ pub(crate) fn doctor_finds_the_engine_fit(device: &str) {
     }
 }
 
+pub(crate) fn bench_preemption_prints_percentiles(device: &str) {
+    let bench = ["bench", "preemption", "--json", "--samples", "100", "--device", device];
+    let output = vyre().args(bench).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let report: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(
+        (report["idle_ns"]["samples"].as_u64(), report["beside_low_ns"]["samples"].as_u64()),
+        (Some(100), Some(100))
+    );
+    assert!(report["low_tile_ns"].as_f64() > Some(0.0));
+}
+
 pub(crate) fn bench_latency_prints_percentiles(device: &str) {
     let output = vyre().args(["bench", "latency", "--json", "--samples", "200", "--device", device]).output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));

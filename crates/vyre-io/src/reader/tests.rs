@@ -91,7 +91,7 @@ fn stream(len: usize, script: &[Script]) -> (Result<Vec<u8>, ReadError>, Counter
 }
 
 #[test]
-fn short_reads_are_continued_and_counted() {
+fn s10_short_reads_are_continued_and_counted() {
     let (result, counters, _) = stream(10_000, &[Script::Short(1), Script::Whole, Script::Short(1000)]);
     assert!(result.is_ok());
     assert_eq!((counters.short_reads, counters.bytes_read, counters.bytes_buffered), (2, 10_000, 10_000));

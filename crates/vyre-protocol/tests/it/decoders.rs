@@ -217,3 +217,27 @@ fn e29_packed_operations_come_back_and_none_is_a_valid_slot() {
         assert_eq!(slot.operations().count(), 1 + operations.len());
     }
 }
+
+#[test]
+fn b17_counters_come_back_whatever_they_are() {
+    use vyre_protocol::status::{COUNTERS, Counters};
+    for value in [0, 1, 42, u32::MAX] {
+        let counters = Counters {
+            claimed: value,
+            completed: value.wrapping_add(1),
+            faulted: value,
+            tiles: value,
+            turns: value,
+            idle_turns: value,
+            quanta: value,
+            resident_peak: value,
+        };
+        let mut bytes = region(RegionKind::Status);
+        let at = COUNTERS as usize * 4;
+        // The stamp counts snapshots and may be anything but 0.
+        for stamp in [1, u32::MAX] {
+            bytes[at..at + 64].copy_from_slice(&stamped::encode(stamp, &counters.to_record()));
+            assert_eq!(Status::decode(&bytes).unwrap().counters, Some((stamp, counters)));
+        }
+    }
+}

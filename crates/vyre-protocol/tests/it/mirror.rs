@@ -161,7 +161,7 @@ fn a9_equality_ignores_scratch_and_a_clone_has_its_own() {
 }
 
 #[test]
-fn a10_an_invalid_readback_changes_nothing() {
+fn s10_a10_an_invalid_readback_changes_nothing() {
     let mut mirror = mirror(10);
     mirror.publish(2, &[NOP, NOP]).unwrap();
     let good = ran(&mirror, &[]);
@@ -318,4 +318,21 @@ fn completions_of_earlier_dispatches_stay_until_they_are_taken() {
     let mut kept = Readback::default();
     mirror.snapshot(&mut kept);
     assert_eq!(&kept, mirror.readback());
+}
+
+#[test]
+fn b13_dirty_and_larger_storage_is_written_alike_and_keeps_its_capacity() {
+    let (small, large) = (mirror(5), mirror(500));
+    let mut fresh = Readback::default();
+    assert_eq!(fresh.clear(small.geometry()), 4);
+    let mut used = Readback::default();
+    used.clear(large.geometry());
+    for kind in READ_BACK {
+        used.region_mut(kind).unwrap().fill(0xee);
+    }
+    let before = READ_BACK.map(|kind| used.region(kind).unwrap().as_ptr());
+    assert_eq!(used.clear(small.geometry()), 0);
+    assert_eq!(used, fresh);
+    assert_eq!(READ_BACK.map(|kind| used.region(kind).unwrap().as_ptr()), before);
+    assert_eq!(used.clear(large.geometry()), 0, "the capacity was kept");
 }

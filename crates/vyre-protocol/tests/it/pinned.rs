@@ -10,12 +10,12 @@ use vyre_protocol::resource::ResourceEntry;
 use vyre_protocol::slot::Slot;
 
 #[test]
-fn the_generated_glsl_is_pinned() {
+fn b15_the_generated_glsl_is_pinned() {
     insta::assert_snapshot!(vyre_protocol::glsl::render());
 }
 
 #[test]
-fn offsets_are_pinned() {
+fn b15_offsets_are_pinned() {
     let geometry = Geometry::new(Counts::default()).unwrap();
     let mut table = String::new();
     for kind in RegionKind::ALL {
@@ -37,7 +37,7 @@ fn offsets_are_pinned() {
 }
 
 #[test]
-fn regions_of_a_block_are_ordered_and_disjoint() {
+fn b15_regions_of_a_block_are_ordered_and_disjoint() {
     for slots in [1, 5, 7, 1000, 1 << 20] {
         let geometry = Geometry::new(Counts { slots, ..Counts::default() }).unwrap();
         for kind in RegionKind::ALL {

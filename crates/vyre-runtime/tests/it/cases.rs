@@ -111,7 +111,7 @@ pub(crate) fn s10_bad_slots_fault_and_good_ones_run_after_them(open: Open) {
     end(runtime);
 }
 
-pub(crate) fn f33_one_partition_is_a_fifo(open: Open) {
+pub(crate) fn s10_f33_one_partition_is_a_fifo(open: Open) {
     let mut runtime = open(&options(5, None));
     for number in 0..3000 {
         let completion = run(&mut runtime, &NOP);
@@ -176,7 +176,7 @@ pub(crate) fn every_wait_policy_waits_and_sleepers_leave_the_processor(open: Ope
     }
 }
 
-pub(crate) fn f32_every_partition_alone_is_served(open: Open) {
+pub(crate) fn s10_f32_every_partition_alone_is_served(open: Open) {
     let mut runtime = open(&options(25, None));
     for priority in Priority::ALL {
         for _ in 0..200 {

@@ -164,7 +164,7 @@ pub(crate) fn a_thousand_tickets_cost_one_wait(open: Open) {
     end(&client);
 }
 
-pub(crate) fn f34_threads_register_distinct_tenants(open: Open) {
+pub(crate) fn s10_f34_threads_register_distinct_tenants(open: Open) {
     let counts = Counts { tenants: 33, ..Counts::default() };
     let client = Client::new(open(&Options::new(counts).unwrap()));
     let mut tenants = Vec::new();

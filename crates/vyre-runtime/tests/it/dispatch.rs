@@ -24,7 +24,7 @@ fn pair(open: Open, slots: u32) -> (Runtime, Mirror) {
     (open(&Options::new(counts).unwrap()), Mirror::of(&Geometry::new(counts).unwrap()))
 }
 
-pub(crate) fn a8_a_mirror_is_run_and_its_results_are_swapped_in(open: Open) {
+pub(crate) fn a8_a11_a_mirror_is_run_and_its_results_are_swapped_in(open: Open) {
     let (mut runtime, mut mirror) = pair(open, 100);
     let memory = runtime.allocate(64, MemoryUse::Local).unwrap();
     let tenant = runtime.register_tenant(TenantConfig::default()).unwrap();

@@ -17,7 +17,7 @@ const NOP: Slot = Slot::new(Operation::Nop);
 const LONG: Duration = Duration::from_secs(60);
 
 /// Everything before a fence is reaped before it, and what is behind it does not begin earlier.
-pub(crate) fn f39_a_fence_completes_after_what_is_before_it_and_not_earlier(open: Open) {
+pub(crate) fn s10_f39_a_fence_completes_after_what_is_before_it_and_not_earlier(open: Open) {
     let mut runtime = open(&options(320, None));
     let memory = runtime.allocate(4, MemoryUse::Local).unwrap();
     let place = memory.at(0);

@@ -179,7 +179,7 @@ pub(crate) fn histograms_match_a_model(open: Open) {
     end(runtime);
 }
 
-pub(crate) fn b18_observables_are_set_by_operations_and_seen_by_the_host(open: Open) {
+pub(crate) fn s10_b18_observables_are_set_by_operations_and_seen_by_the_host(open: Open) {
     let mut runtime = open(&options(320, None));
     let count = Counts::default().observables;
     for index in [0, count - 1] {

@@ -65,7 +65,7 @@ fn size(operations: &[Inner]) -> usize {
     operations.iter().map(|inner| inner_words(inner.operation().code()) as usize).sum()
 }
 
-pub(crate) fn e30_whatever_the_encoder_accepts_runs_in_full_and_in_order(open: Open) {
+pub(crate) fn s10_e30_whatever_the_encoder_accepts_runs_in_full_and_in_order(open: Open) {
     let mut runtime = open(&options(320, None));
     let memory = runtime.allocate(u64::from(4 * WORDS), MemoryUse::Local).unwrap();
     let word = |operation, offset| Slot { input: memory.at(offset), output: memory.at(offset), ..Slot::new(operation) };

@@ -46,7 +46,7 @@ pub(crate) fn g41_lines_carry_ticket_tenant_worker_and_arguments(open: Open) {
 }
 
 /// Far more lines than the log holds, read while the kernel writes: in order, none twice, none torn, every missing one counted.
-pub(crate) fn g40_the_newest_lines_stay_and_the_others_are_counted(open: Open) {
+pub(crate) fn s10_g40_the_newest_lines_stay_and_the_others_are_counted(open: Open) {
     let counts = Counts { slots: 320, log_records: 64, ..Counts::default() };
     let mut runtime = open(&Options::new(counts).unwrap());
     let format = runtime.register_format("line {u} {x}").unwrap();
