@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use vyre_runtime::protocol::geometry::{Counts, Priority};
-use vyre_runtime::protocol::operation::{MAX_TILE_BYTES, Operation};
+use vyre_runtime::protocol::operation::{MAX_TILE_BYTES, Operation, Reduction};
 use vyre_runtime::protocol::slot::Slot;
 use vyre_runtime::vk::MemoryUse;
 use vyre_runtime::{Options, Runtime};
@@ -35,7 +35,7 @@ struct Preemption {
     workers: u32,
     /// With nothing else to do.
     idle_ns: Percentiles,
-    /// While all workers fill memory for LOW slots.
+    /// While all workers reduce memory for LOW slots.
     beside_low_ns: Percentiles,
     /// Time of a worker for a tile of them.
     low_tile_ns: f64,
@@ -47,7 +47,7 @@ struct Preemption {
 const TILES: u32 = 10_000;
 
 /// LOW slots that are outstanding at once, so that there is always one.
-const LOW_SLOTS: usize = 2;
+const LOW_SLOTS: usize = 8;
 
 struct Bench {
     runtime: Runtime,
@@ -57,12 +57,14 @@ struct Bench {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let operations = 1 << Operation::Nop.code() | 1 << Operation::Fill.code();
+    // REDUCE, since its completions need not wait for a quantum's end.
+    let operations = 1 << Operation::Nop.code() | 1 << Operation::Reduce.code();
     let options = Options { workers: arguments.workers, operations, ..Options::new(Counts::default())? };
     let mut runtime = Runtime::open(&arguments.device.choice(), &options)?;
     let memory = runtime.allocate((TILES * MAX_TILE_BYTES).into(), MemoryUse::Local)?;
-    let low = Slot { output: memory.at(0), ..Slot::new(Operation::Fill) };
-    let low = low.tiled(TILES * MAX_TILE_BYTES, MAX_TILE_BYTES, 1);
+    let results = runtime.allocate((TILES * 8).into(), MemoryUse::DeviceToHost)?;
+    let low = Slot { input: memory.at(0), output: results.at(0), ..Slot::new(Operation::Reduce) };
+    let low = low.with_args(&[Reduction::Sum.code(), 1])?.tiled(TILES * MAX_TILE_BYTES, MAX_TILE_BYTES, 1);
     let mut bench = Bench { runtime, low, finished: 0 };
     let idle = bench.round_trips(arguments.samples, false)?;
     let beside = bench.round_trips(arguments.samples, true)?;
