@@ -38,6 +38,7 @@ for tests in vyre-vk vyre-runtime vyre-cli; do
 done
 step stale-blocks 300 env VYRE_STALE_MIB=2048 ./tests/vyre-runtime --ignored device::recycled --test-threads=1 --nocapture
 step soak 300 ./soak --device "$DEVICE" --slots 2000000
+step throughput 120 ./vyre bench throughput --device "$DEVICE"
 step preemption 120 ./vyre bench preemption --device "$DEVICE"
 step latency 300 ./vyre bench latency --device "$DEVICE"
 step latency-one-worker 300 ./vyre bench latency --device "$DEVICE" --workers 1

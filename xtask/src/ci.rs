@@ -8,7 +8,7 @@ use crate::process::{self, cargo};
 use crate::{fuzz, provision, shaders, suite, tidy};
 
 /// Seconds that each fuzz target runs.
-const FUZZ_SECONDS: u64 = 5;
+const FUZZ_SECONDS: u64 = 6;
 
 /// Runs a step and prints its time.
 fn run_step(name: &str, step: impl FnOnce() -> Result<()>) -> Result<()> {

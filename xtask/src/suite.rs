@@ -130,7 +130,18 @@ fn models() -> Command {
     // The flag changes every crate, so these builds have a folder of their own.
     command.env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", "target/loom");
     command.env("VYRE_LOOM_SECONDS", std::env::var("VYRE_LOOM_SECONDS").unwrap_or(LOOM_SECONDS.to_string()));
-    command.args(["test", "--release", "--locked", "-p", "vyre-reference", "--lib", "--", "--nocapture"]);
+    command.args([
+        "test",
+        "--release",
+        "--locked",
+        "-p",
+        "vyre-reference",
+        "-p",
+        "vyre-vk",
+        "--lib",
+        "--",
+        "--nocapture",
+    ]);
     command
 }
 

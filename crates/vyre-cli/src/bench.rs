@@ -12,12 +12,14 @@ use vyre_runtime::vk::{KernelConfig, SubmitFence, Vulkan};
 use vyre_runtime::{EngineKind, Options, Runtime};
 
 use crate::percentiles::Percentiles;
-use crate::{DeviceArgument, Failure, exit_code, preemption};
+use crate::{DeviceArgument, Failure, exit_code, preemption, throughput};
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
     /// Round trip of a NOP slot: the live ring against submit + fence of the same kernel.
     Latency(LatencyArguments),
+    /// NOP slots per second from one producer, by the size of its batches, against the same kernel submitted and recorded.
+    Throughput(throughput::Arguments),
     /// Round trip of a CRITICAL slot, idle and beside slots of 10,000 tiles in the LOW partition.
     Preemption(preemption::Arguments),
 }
@@ -50,7 +52,7 @@ struct Latency {
 }
 
 /// Both sides run a kernel with this one operation.
-const NOP_ONLY: u32 = 1 << Operation::Nop.code();
+pub(crate) const NOP_ONLY: u32 = 1 << Operation::Nop.code();
 
 /// Rounds in which the two take turns.
 const ROUNDS: u32 = 20;
@@ -58,6 +60,7 @@ const ROUNDS: u32 = 20;
 pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Latency(arguments) => latency(arguments),
+        Command::Throughput(arguments) => throughput::run(arguments),
         Command::Preemption(arguments) => preemption::run(arguments),
     }
 }
@@ -67,7 +70,7 @@ fn latency(arguments: &LatencyArguments) -> Result<ExitCode, Failure> {
     let workers = arguments.workers;
     let options = Options { workers, park_after, operations: NOP_ONLY, ..Options::new(Counts::default())? };
     let mut runtime = Runtime::open(&arguments.device.choice(), &options)?;
-    let mut rival = rival(&runtime)?;
+    let mut rival = rival(&runtime, Geometry::new(Counts::default())?, 1)?;
     let (mut live, mut submitted) = (Histogram::new(3)?, Histogram::new(3)?);
     let mut ratios = Vec::new();
     for round in 0..=ROUNDS {
@@ -107,12 +110,15 @@ fn latency(arguments: &LatencyArguments) -> Result<ExitCode, Failure> {
 }
 
 /// The same kernel on a device object of its own; none on the reference engine, where there is nothing to submit to.
-fn rival(runtime: &Runtime) -> Result<Option<(SubmitFence, Vulkan)>, Failure> {
+pub(crate) fn rival(
+    runtime: &Runtime,
+    geometry: Geometry,
+    dispatches: usize,
+) -> Result<Option<(SubmitFence, Vulkan)>, Failure> {
     let Some(index) = runtime.engine().index else { return Ok(None) };
     let vulkan = Vulkan::load(vyre_runtime::validation_from_environment())?;
-    let geometry = Geometry::new(Counts::default())?;
     let config = KernelConfig { geometry, operations: NOP_ONLY, ..KernelConfig::default() };
-    Ok(Some((SubmitFence::new(&vulkan, index, &config)?, vulkan)))
+    Ok(Some((SubmitFence::new(&vulkan, index, &config, dispatches)?, vulkan)))
 }
 
 /// Publish to reaped.
@@ -131,7 +137,7 @@ fn live_round_trip(runtime: &mut Runtime) -> Result<Duration, Failure> {
 }
 
 /// Lets the relay park, so that the rival has the processors for itself.
-fn await_park(runtime: &Runtime) {
+pub(crate) fn await_park(runtime: &Runtime) {
     let start = Instant::now();
     let parked = || {
         let quanta = runtime.quanta();

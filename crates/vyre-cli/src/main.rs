@@ -9,6 +9,7 @@ mod interrupt;
 mod names;
 mod percentiles;
 mod preemption;
+mod throughput;
 
 use std::process::ExitCode;
 

@@ -359,6 +359,8 @@ fn main() -> Result<(), Failure> {
         let ticket = epoch.runtime.publish(Priority::Normal, &clear)?;
         epoch.runtime.wait(ticket, Duration::from_secs(60))?;
         epoch.run(slots, abort)?;
+        let so_far = totals.published;
+        eprintln!("{so_far} slots after {:.0} s", start.elapsed().as_secs_f64());
         runtime.relaunch()?;
         if early == 0 || totals.published < arguments.slots / 4 {
             early = resident_mib();

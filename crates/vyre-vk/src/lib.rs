@@ -19,6 +19,7 @@ mod gpu;
 mod instance;
 mod kernel;
 mod memory;
+mod parking;
 mod quantum;
 mod relay;
 mod resident;

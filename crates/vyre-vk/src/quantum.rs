@@ -138,7 +138,12 @@ impl Quanta {
 ///
 /// # Safety
 /// `commands` is being recorded.
-unsafe fn barrier(gpu: &Gpu, commands: vk::CommandBuffer, stage: vk::PipelineStageFlags, access: vk::AccessFlags) {
+pub(crate) unsafe fn barrier(
+    gpu: &Gpu,
+    commands: vk::CommandBuffer,
+    stage: vk::PipelineStageFlags,
+    access: vk::AccessFlags,
+) {
     let after =
         vk::PipelineStageFlags::HOST | vk::PipelineStageFlags::COMPUTE_SHADER | vk::PipelineStageFlags::TRANSFER;
     let reads = vk::AccessFlags::HOST_READ

@@ -4,8 +4,8 @@
 //! memory, so a change of quantum is invisible to clients. When nothing was outstanding for a while the relay *parks*: the
 //! workers leave, nothing is in flight, and the thread sleeps until [`Relay::note_outstanding`] wakes it.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use crate::device::DeviceQuirks;
 use crate::error::{DeviceLost, VulkanError};
 use crate::gpu::{Gpu, lock};
 use crate::kernel::Kernel;
+use crate::parking::Parking;
 use crate::quantum;
 
 /// How many quanta there were.
@@ -43,16 +44,11 @@ struct Shared {
     launched: AtomicU64,
     finished: AtomicU64,
     parks: AtomicU64,
-    outstanding: AtomicU64,
-    /// Counts the times that `outstanding` rose from 0, so that work between two looks is not missed.
-    wakes: AtomicU64,
-    parked: AtomicBool,
+    parking: Parking,
     stop: AtomicBool,
     /// Raised by tests: the relay behaves as if the next call had lost the device.
     lose: Arc<AtomicBool>,
     lost: Mutex<Option<DeviceLost>>,
-    sleep: Mutex<()>,
-    wake: Condvar,
 }
 
 /// A running relay. Dropping it stops it.
@@ -89,16 +85,7 @@ impl Relay {
 
     /// Tells how many slots are outstanding; wakes a parked relay when there are some.
     pub(crate) fn note_outstanding(&self, slots: u64) {
-        let before = self.shared.outstanding.swap(slots, Ordering::Relaxed);
-        if before == 0 && slots != 0 {
-            self.shared.wakes.fetch_add(1, Ordering::Relaxed);
-            // Pairs with the fence in `park`: either the relay sees the slots, or we see that it is parked.
-            fence(Ordering::SeqCst);
-            if self.shared.parked.load(Ordering::Relaxed) {
-                let _guard = lock(&self.shared.sleep);
-                self.shared.wake.notify_one();
-            }
-        }
+        self.shared.parking.note(slots);
     }
 
     pub(crate) fn quanta(&self) -> Quanta {
@@ -120,10 +107,7 @@ impl Relay {
         let thread = self.thread.take()?;
         self.shared.stop.store(true, Ordering::Release);
         command(&self.control, Command::Leave);
-        {
-            let _guard = lock(&self.shared.sleep);
-            self.shared.wake.notify_one();
-        }
+        self.shared.parking.nudge();
         thread.join().ok()
     }
 }
@@ -225,8 +209,8 @@ impl Runner {
     }
 
     fn is_idle(&mut self) -> bool {
-        let wakes = self.shared.wakes.load(Ordering::Relaxed);
-        if self.shared.outstanding.load(Ordering::Relaxed) != 0 {
+        let wakes = self.shared.parking.wakes();
+        if self.shared.parking.outstanding() != 0 {
             self.idle_since = None;
             return false;
         }
@@ -251,17 +235,8 @@ impl Runner {
     fn park(&mut self) -> Result<(), VulkanError> {
         command(&self.work.control, Command::Leave);
         self.land()?;
-        {
-            let mut guard = lock(&self.shared.sleep);
-            self.shared.parked.store(true, Ordering::Relaxed);
-            // Pairs with the fence in `note_outstanding`.
-            fence(Ordering::SeqCst);
-            self.shared.parks.fetch_add(1, Ordering::Relaxed);
-            while self.shared.outstanding.load(Ordering::Relaxed) == 0 && !self.shared.stop.load(Ordering::Acquire) {
-                guard = self.shared.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
-            }
-            self.shared.parked.store(false, Ordering::Relaxed);
-        }
+        self.shared.parks.fetch_add(1, Ordering::Relaxed);
+        self.shared.parking.park(|| self.shared.stop.load(Ordering::Acquire));
         self.idle_since = None;
         self.last_end = Instant::now();
         if !self.shared.stop.load(Ordering::Acquire) {

@@ -1,4 +1,4 @@
-//! What vyre is measured against: the same kernel, submitted for each slot and waited for with a fence.
+//! What vyre is measured against: the same kernel, submitted for each slot, or recorded many times, and waited for with a fence.
 //!
 //! # Safety
 //!
@@ -21,11 +21,13 @@ use crate::error::{Named, OpenError, VulkanError};
 use crate::gpu::Gpu;
 use crate::instance::Vulkan;
 use crate::kernel::Kernel;
-use crate::quantum::Quanta;
+use crate::quantum::{Quanta, barrier};
 use crate::resident::{Blocks, KernelConfig};
 
-/// One worker of the kernel that runs one slot each time it is submitted, recorded once, as a careful user would do it.
+/// Dispatches of the kernel, each of one worker that runs one slot, recorded once and submitted again and again, as a careful user would
+/// do it.
 pub struct SubmitFence {
+    slots: Vec<Slot>,
     ring: Ring<Region>,
     commands: vk::CommandBuffer,
     pool: vk::CommandPool,
@@ -46,30 +48,37 @@ impl Drop for SubmitFence {
 }
 
 impl SubmitFence {
-    /// Prepares the kernel on a device of its own, so that no relay disturbs it.
+    /// Prepares the kernel on a device of its own, so that no relay disturbs it. A submission holds that many dispatches, at most as
+    /// many as the NORMAL partition has slots.
     ///
     /// # Errors
     /// [`OpenError`] says why the device cannot be used.
-    pub fn new(vulkan: &Vulkan, index: usize, config: &KernelConfig) -> Result<SubmitFence, OpenError> {
+    pub fn new(
+        vulkan: &Vulkan,
+        index: usize,
+        config: &KernelConfig,
+        dispatches: usize,
+    ) -> Result<SubmitFence, OpenError> {
         let gpu = Gpu::open(vulkan, index)?;
         let kernel = Kernel::new(&gpu, config.operations)?;
         let blocks = Blocks::allocate(&gpu, &config.geometry)?;
         blocks.reset(&config.geometry, &mut Quanta::new(&gpu)?)?;
         // Fuel for one look and one tile.
         let launch = Launch { fuel: MAX_TILE_FUEL + 1, ..blocks.launch(&config.geometry, 1) };
-        let (pool, commands, fence) = record(&gpu, &kernel, &launch)?;
+        let (pool, commands, fence) = record(&gpu, &kernel, &launch, dispatches)?;
         let ring = Ring::new(config.geometry, blocks.ring_memory(&config.geometry));
-        Ok(SubmitFence { ring, commands, pool, fence, _kernel: kernel, _blocks: blocks, gpu })
+        let slots = vec![Slot::new(Operation::Nop); dispatches];
+        Ok(SubmitFence { slots, ring, commands, pool, fence, _kernel: kernel, _blocks: blocks, gpu })
     }
 
-    /// Publishes a NOP, submits, waits for the fence and reaps: the time from before the first to after the last.
+    /// Publishes a NOP for each dispatch, submits, waits for the fence and reaps: the time from before the first to after the last.
     ///
     /// # Errors
-    /// [`VulkanError`] if a call fails, or if the slot did not complete.
+    /// [`VulkanError`] if a call fails, or if a slot did not complete.
     pub fn round_trip(&mut self) -> Result<Duration, VulkanError> {
         let incomplete = VulkanError { call: "a submitted quantum", result: vk::Result::INCOMPLETE };
         let start = Instant::now();
-        self.ring.publish(Priority::Normal, &Slot::new(Operation::Nop)).map_err(|_| incomplete)?;
+        self.ring.publish_all(Priority::Normal, &self.slots).map_err(|_| incomplete)?;
         let info = vk::SubmitInfo::default().command_buffers(std::slice::from_ref(&self.commands));
         self.gpu.submit(&info, self.fence)?;
         // SAFETY: the fence is signalled by the submission above and reset only after the wait.
@@ -77,17 +86,18 @@ impl SubmitFence {
             self.gpu.raw.wait_for_fences(&[self.fence], true, u64::MAX).named("vkWaitForFences")?;
             self.gpu.raw.reset_fences(&[self.fence]).named("vkResetFences")?;
         }
-        let completion = self.ring.reap().ok().flatten();
+        while let Ok(Some(_)) = self.ring.reap() {}
         let took = start.elapsed();
-        completion.map(|_| took).ok_or(incomplete)
+        if self.ring.tally().outstanding() == 0 { Ok(took) } else { Err(incomplete) }
     }
 }
 
-/// Records the dispatch once.
+/// Records the dispatches, each behind the one before, since they share the ring.
 fn record(
     gpu: &Gpu,
     kernel: &Kernel,
     launch: &Launch,
+    dispatches: usize,
 ) -> Result<(vk::CommandPool, vk::CommandBuffer, vk::Fence), VulkanError> {
     let pool = vk::CommandPoolCreateInfo::default().queue_family_index(gpu.queue_family);
     // SAFETY: structures live until the calls return; the buffer is recorded before it is submitted; if a later call fails,
@@ -99,7 +109,10 @@ fn record(
         gpu.raw.begin_command_buffer(commands, &vk::CommandBufferBeginInfo::default()).named("vkBeginCommandBuffer")?;
         gpu.raw.cmd_bind_pipeline(commands, vk::PipelineBindPoint::COMPUTE, kernel.pipeline);
         gpu.raw.cmd_push_constants(commands, kernel.layout, vk::ShaderStageFlags::COMPUTE, 0, launch.as_bytes());
-        gpu.raw.cmd_dispatch(commands, launch.workers, 1, 1);
+        for _ in 0..dispatches {
+            gpu.raw.cmd_dispatch(commands, launch.workers, 1, 1);
+            barrier(gpu, commands, vk::PipelineStageFlags::COMPUTE_SHADER, vk::AccessFlags::SHADER_WRITE);
+        }
         gpu.raw.end_command_buffer(commands).named("vkEndCommandBuffer")?;
         let fence = gpu.raw.create_fence(&vk::FenceCreateInfo::default(), None).named("vkCreateFence")?;
         Ok((pool, commands, fence))

@@ -188,6 +188,16 @@ pub(crate) fn doctor_finds_the_engine_fit(device: &str) {
     }
 }
 
+pub(crate) fn bench_throughput_prints_rates(device: &str) {
+    let bench = ["bench", "throughput", "--json", "--milliseconds", "20", "--device", device];
+    let output = vyre().args(bench).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let report: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let rates = report["rates"].as_array().unwrap();
+    assert_eq!(rates.len(), if device == "reference" { 5 } else { 7 });
+    assert!(rates.iter().all(|rate| rate["min"].as_f64() > Some(0.0)), "{report}");
+}
+
 pub(crate) fn bench_preemption_prints_percentiles(device: &str) {
     let bench = ["bench", "preemption", "--json", "--samples", "100", "--device", device];
     let output = vyre().args(bench).output().unwrap();

@@ -45,5 +45,6 @@ on_every_engine! {
     signals_end_a_stream_at_once => signals, device_signals;
     doctor_finds_the_engine_fit => doctor, device_doctor;
     bench_latency_prints_percentiles => bench, device_bench;
+    bench_throughput_prints_rates => throughput, device_throughput;
     bench_preemption_prints_percentiles => preemption, device_preemption;
 }

@@ -468,7 +468,7 @@ fn device_snapshots_are_taken_while_the_kernel_runs() {
 #[ignore = "needs a Vulkan device; run by cargo xtask test"]
 fn device_submit_and_fence_is_a_real_rival() {
     let (vulkan, index) = Bench::vulkan();
-    let mut rival = SubmitFence::new(&vulkan, index, &KernelConfig::default()).unwrap();
+    let mut rival = SubmitFence::new(&vulkan, index, &KernelConfig::default(), 1).unwrap();
     for _ in 0..1000 {
         assert!(rival.round_trip().unwrap() > Duration::ZERO);
     }
