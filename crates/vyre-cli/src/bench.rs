@@ -24,19 +24,26 @@ pub(crate) enum Command {
     Preemption(preemption::Arguments),
 }
 
+/// What all benches take.
+#[derive(clap::Args)]
+pub(crate) struct Common {
+    #[command(flatten)]
+    pub(crate) device: DeviceArgument,
+    /// Workers of the live kernel; the engine's own choice if left out.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) workers: Option<u32>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 #[derive(clap::Args)]
 pub(crate) struct LatencyArguments {
     #[command(flatten)]
-    device: DeviceArgument,
-    /// Workers of the live kernel; the engine's own choice if left out.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    workers: Option<u32>,
+    common: Common,
     /// Round trips of each of the two.
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(100..))]
     samples: u32,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Serialize)]
@@ -67,9 +74,9 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
 
 fn latency(arguments: &LatencyArguments) -> Result<ExitCode, Failure> {
     let park_after = Duration::from_millis(1);
-    let workers = arguments.workers;
+    let workers = arguments.common.workers;
     let options = Options { workers, park_after, operations: NOP_ONLY, ..Options::new(Counts::default())? };
-    let mut runtime = Runtime::open(&arguments.device.choice(), &options)?;
+    let mut runtime = Runtime::open(&arguments.common.device.choice(), &options)?;
     let mut rival = rival(&runtime, Geometry::new(Counts::default())?, 1)?;
     let (mut live, mut submitted) = (Histogram::new(3)?, Histogram::new(3)?);
     let mut ratios = Vec::new();
@@ -103,7 +110,7 @@ fn latency(arguments: &LatencyArguments) -> Result<ExitCode, Failure> {
         live_ns: live,
         submit_fence_ns: measured.then_some(theirs),
     };
-    report(&latency, arguments.json)?;
+    report(&latency, arguments.common.json)?;
     runtime.exit(Duration::from_secs(10))?;
     let messages = runtime.validation_messages() + rival.map_or(0, |(_, vulkan)| vulkan.validation_messages());
     Ok(exit_code(true, messages))

@@ -11,22 +11,17 @@ use vyre_runtime::protocol::slot::Slot;
 use vyre_runtime::vk::MemoryUse;
 use vyre_runtime::{Options, Runtime};
 
+use crate::bench::Common;
 use crate::percentiles::Percentiles;
-use crate::{DeviceArgument, Failure, exit_code};
+use crate::{Failure, exit_code};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    device: DeviceArgument,
-    /// Workers; the engine's own choice if left out.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    workers: Option<u32>,
+    common: Common,
     /// CRITICAL slots of each of the two kinds.
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(100..))]
     samples: u32,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Serialize)]
@@ -59,8 +54,8 @@ struct Bench {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     // REDUCE, since its completions need not wait for a quantum's end.
     let operations = 1 << Operation::Nop.code() | 1 << Operation::Reduce.code();
-    let options = Options { workers: arguments.workers, operations, ..Options::new(Counts::default())? };
-    let mut runtime = Runtime::open(&arguments.device.choice(), &options)?;
+    let options = Options { workers: arguments.common.workers, operations, ..Options::new(Counts::default())? };
+    let mut runtime = Runtime::open(&arguments.common.device.choice(), &options)?;
     let memory = runtime.allocate((TILES * MAX_TILE_BYTES).into(), MemoryUse::Local)?;
     let results = runtime.allocate((TILES * 8).into(), MemoryUse::DeviceToHost)?;
     let low = Slot { input: memory.at(0), output: results.at(0), ..Slot::new(Operation::Reduce) };
@@ -74,7 +69,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let (idle_ns, beside_low_ns) = (Percentiles::of(&idle), Percentiles::of(&beside));
     let wait_in_tiles = (beside_low_ns.p50 as f64 - idle_ns.p50 as f64) / low_tile_ns;
     let (engine, workers) = (runtime.engine().to_string(), runtime.engine().workers);
-    report(&Preemption { engine, workers, idle_ns, beside_low_ns, low_tile_ns, wait_in_tiles }, arguments.json)?;
+    report(&Preemption { engine, workers, idle_ns, beside_low_ns, low_tile_ns, wait_in_tiles }, arguments.common.json)?;
     runtime.exit(Duration::from_secs(10))?;
     Ok(exit_code(true, runtime.validation_messages()))
 }

@@ -11,22 +11,16 @@ use vyre_runtime::protocol::slot::Slot;
 use vyre_runtime::vk::{SubmitFence, Vulkan};
 use vyre_runtime::{Options, Runtime};
 
-use crate::bench::{NOP_ONLY, await_park, rival};
-use crate::{DeviceArgument, Failure, exit_code};
+use crate::bench::{Common, NOP_ONLY, await_park, rival};
+use crate::{Failure, exit_code};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    device: DeviceArgument,
-    /// Workers of the live kernel; the engine's own choice if left out.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    workers: Option<u32>,
+    common: Common,
     /// Milliseconds of each measurement; each is taken five times.
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(10..))]
     milliseconds: u64,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
 }
 
 /// Tasks per second of one way to run them: median, smallest and largest of the rounds.
@@ -63,9 +57,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let counts = Counts { slots: SLOTS, ..Counts::default() };
     let geometry = Geometry::with_offsets(counts, [0, 0, 0, SLOTS, SLOTS, SLOTS])?;
     let park_after = Duration::from_millis(1);
-    let options =
-        Options { geometry, workers: arguments.workers, park_after, operations: NOP_ONLY, ..Options::new(counts)? };
-    let mut runtime = Runtime::open(&arguments.device.choice(), &options)?;
+    let options = Options {
+        geometry,
+        workers: arguments.common.workers,
+        park_after,
+        operations: NOP_ONLY,
+        ..Options::new(counts)?
+    };
+    let mut runtime = Runtime::open(&arguments.common.device.choice(), &options)?;
     let mut rivals: Vec<(SubmitFence, Vulkan)> = Vec::new();
     for dispatches in [1, RECORDED] {
         rivals.extend(rival(&runtime, geometry, dispatches)?);
@@ -86,7 +85,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         }
     }
     let (engine, workers) = (runtime.engine().to_string(), runtime.engine().workers);
-    report(&summary(engine, workers, samples), arguments.json)?;
+    report(&summary(engine, workers, samples), arguments.common.json)?;
     runtime.exit(Duration::from_secs(10))?;
     let messages =
         runtime.validation_messages() + rivals.iter().map(|(_, vulkan)| vulkan.validation_messages()).sum::<u64>();
