@@ -135,12 +135,16 @@ pub enum ReapError {
     #[error("the device wrote a completion that does not decode: {0}")]
     Record(#[from] DecodeError),
     /// The ticket is not outstanding.
-    #[error("the device completed wire ticket {wire} of the {priority:?} partition, which is not outstanding")]
+    #[error(
+        "the device completed wire ticket {wire} of the {priority:?} partition, which is not outstanding; {visible} were published there"
+    )]
     Ticket {
         /// Partition.
         priority: Priority,
         /// The ticket in wire form.
         wire: u32,
+        /// Tickets that the device could see.
+        visible: u64,
     },
 }
 
@@ -421,11 +425,12 @@ impl<W: SharedWords> Ring<W> {
     fn accept(&mut self, wire: WireCompletion) -> Result<(Completion, Occupant), ReapError> {
         let priority = wire.priority;
         let partition = self.geometry.partition(priority);
-        let number = partition.widen(wire.wire_ticket, self.visible[priority.index()]);
+        let visible = self.visible[priority.index()];
+        let number = partition.widen(wire.wire_ticket, visible);
         // Whose slot it was the host knows itself; what the device says of it is not asked.
         let occupant = number.and_then(|number| self.busy[partition.slot(number) as usize].take());
         let (Some(number), Some(occupant)) = (number, occupant) else {
-            return Err(ReapError::Ticket { priority, wire: wire.wire_ticket });
+            return Err(ReapError::Ticket { priority, wire: wire.wire_ticket, visible });
         };
         let completion = Completion {
             ticket: Ticket { priority, number },

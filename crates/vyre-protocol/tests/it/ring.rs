@@ -159,7 +159,7 @@ fn nonsense_from_the_device_is_a_typed_error_and_passed_over() {
     put(&ring, &memory, 0, &[0, 0xff, 0, 0, 0, 0, 0, 0]);
     assert!(matches!(ring.reap(), Err(ReapError::Record(_))));
     complete(&ring, &memory, 1, Priority::Normal, 1);
-    assert_eq!(ring.reap(), Err(ReapError::Ticket { priority: Priority::Normal, wire: 1 }));
+    assert_eq!(ring.reap(), Err(ReapError::Ticket { priority: Priority::Normal, wire: 1, visible: 1 }));
     complete(&ring, &memory, 2, Priority::Critical, 0);
     assert!(matches!(ring.reap(), Err(ReapError::Ticket { priority: Priority::Critical, .. })));
     complete(&ring, &memory, 3, Priority::Normal, 0);

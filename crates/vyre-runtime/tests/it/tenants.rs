@@ -177,16 +177,18 @@ pub(crate) fn f33_partitions_of_length_zero_are_legal(open: Open) {
 /// A slot of 10,000 tiles and more is left at a tile's end for something more urgent.
 pub(crate) fn f32_critical_work_overtakes_a_long_slot(open: Open) {
     let mut runtime = open(&options(320, None));
-    for _ in 0..3 {
+    let mut overtaken = 0;
+    let start = Instant::now();
+    while overtaken < 3 {
         let low = runtime.publish(Priority::Low, &Slot { tiles: 10_000, ..NOP }).unwrap();
         let critical = runtime.publish(Priority::Critical, &NOP).unwrap();
-        let start = Instant::now();
         let mut order = Vec::new();
         while order.len() < 2 {
-            assert!(start.elapsed() < LONG);
+            assert!(start.elapsed() < LONG, "{overtaken} times in a minute: {order:?}");
             order.extend(runtime.reap().unwrap().map(|completion| completion.ticket));
         }
-        assert_eq!(order, [critical, low]);
+        // Where this thread was held up between the two, the long slot was done before, and it tries again.
+        overtaken += u32::from(order == [critical, low]);
     }
     end(runtime);
 }
