@@ -26,7 +26,7 @@ use crate::options::Options;
 use crate::passed::Passed;
 use crate::resource::{self, Memory, Resource, Table};
 
-/// A resident kernel and all that a host does with it. One owner publishes and reaps.
+/// A resident kernel and all that a host does with it. One owner publishes and reaps; [`Client`](crate::Client) shares it.
 pub struct Runtime {
     pub(crate) ring: Ring<Words>,
     pub(crate) engine: Engine,
