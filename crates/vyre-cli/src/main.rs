@@ -7,9 +7,6 @@ mod doctor;
 mod hash;
 mod interrupt;
 mod names;
-mod percentiles;
-mod preemption;
-mod throughput;
 
 use std::process::ExitCode;
 

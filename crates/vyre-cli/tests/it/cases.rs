@@ -188,34 +188,40 @@ pub(crate) fn doctor_finds_the_engine_fit(device: &str) {
     }
 }
 
-pub(crate) fn bench_throughput_prints_rates(device: &str) {
-    let bench = ["bench", "throughput", "--json", "--milliseconds", "20", "--device", device];
-    let output = vyre().args(bench).output().unwrap();
+/// Runs a bench with `--json` and checks what holds for every report; gives the names of its tables' rows, and its ratios.
+fn bench(arguments: &[&str], device: &str) -> (Vec<String>, Vec<f64>) {
+    let output = vyre().arg("bench").args(arguments).args(["--json", "--device", device]).output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     let report: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
-    let rates = report["rates"].as_array().unwrap();
-    assert_eq!(rates.len(), if device == "reference" { 5 } else { 7 });
-    assert!(rates.iter().all(|rate| rate["min"].as_f64() > Some(0.0)), "{report}");
+    assert_eq!(report["bench"], arguments[0]);
+    let mut names = Vec::new();
+    for table in report["tables"].as_array().unwrap() {
+        for row in table["rows"].as_array().unwrap() {
+            let values = row["values"].as_array().unwrap();
+            assert_eq!(values.len(), table["columns"].as_array().unwrap().len());
+            assert!(values.iter().all(|value| value.as_f64() > Some(0.0)), "{row}");
+            names.push(row["name"].as_str().unwrap().to_owned());
+        }
+    }
+    let plots = report["plots"].as_array().unwrap();
+    assert!(
+        plots.iter().flat_map(|plot| plot["curves"].as_array().unwrap()).all(|curve| curve["points"][0].is_array())
+    );
+    (names, report["ratios"].as_array().unwrap().iter().map(|ratio| ratio["value"].as_f64().unwrap()).collect())
+}
+
+pub(crate) fn bench_throughput_prints_rates(device: &str) {
+    let (names, ratios) = bench(&["throughput", "--milliseconds", "20"], device);
+    assert_eq!((names.len(), ratios.len()), if device == "reference" { (5, 0) } else { (7, 2) });
 }
 
 pub(crate) fn bench_preemption_prints_percentiles(device: &str) {
-    let bench = ["bench", "preemption", "--json", "--samples", "100", "--device", device];
-    let output = vyre().args(bench).output().unwrap();
-    assert!(output.status.success(), "{}", stderr(&output));
-    let report: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
-    assert_eq!(
-        (report["idle_ns"]["samples"].as_u64(), report["beside_low_ns"]["samples"].as_u64()),
-        (Some(100), Some(100))
-    );
-    assert!(report["low_tile_ns"].as_f64() > Some(0.0));
+    let (names, ratios) = bench(&["preemption", "--samples", "100"], device);
+    assert_eq!((names, ratios.len()), (vec!["idle".to_owned(), "beside LOW work".to_owned()], 1));
 }
 
 pub(crate) fn bench_latency_prints_percentiles(device: &str) {
-    let output = vyre().args(["bench", "latency", "--json", "--samples", "200", "--device", device]).output().unwrap();
-    assert!(output.status.success(), "{}", stderr(&output));
-    let report: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
-    let live = &report["live_ns"];
-    assert_eq!(live["samples"].as_u64(), Some(200));
-    assert!(live["p50"].as_u64() > Some(0) && live["p50"].as_u64() <= live["p999"].as_u64());
-    assert_eq!(report["ratio_p50"].is_null(), device == "reference");
+    let (names, ratios) = bench(&["latency", "--samples", "200"], device);
+    assert_eq!((names.len(), ratios.len()), if device == "reference" { (1, 0) } else { (2, 1) });
+    assert!(ratios.iter().all(|ratio| *ratio > 1.0), "{ratios:?}");
 }

@@ -1,41 +1,25 @@
 //! `vyre bench preemption`: how long urgent work waits for long work to come to the end of a tile.
 
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
-use serde::Serialize;
 use vyre_runtime::protocol::geometry::{Counts, Priority};
 use vyre_runtime::protocol::operation::{MAX_TILE_BYTES, Operation, Reduction};
 use vyre_runtime::protocol::slot::Slot;
 use vyre_runtime::vk::MemoryUse;
 use vyre_runtime::{Options, Runtime};
 
-use crate::bench::Common;
-use crate::percentiles::Percentiles;
-use crate::{Failure, exit_code};
+use super::Common;
+use super::report::{Axis, Goal, Plot, Ratio, Report, Table};
+use super::samples::{COLUMNS, Samples};
+use crate::Failure;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    common: Common,
+    pub(crate) common: Common,
     /// CRITICAL slots of each of the two kinds.
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(100..))]
-    samples: u32,
-}
-
-#[derive(Serialize)]
-struct Preemption {
-    engine: String,
-    workers: u32,
-    /// With nothing else to do.
-    idle_ns: Percentiles,
-    /// While all workers reduce memory for LOW slots.
-    beside_low_ns: Percentiles,
-    /// Time of a worker for a tile of them.
-    low_tile_ns: f64,
-    /// By how much the medians differ, in such tiles.
-    wait_in_tiles: f64,
+    pub(crate) samples: u32,
 }
 
 /// Tiles of a LOW slot.
@@ -51,7 +35,7 @@ struct Bench {
     finished: u64,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
     // REDUCE, since its completions need not wait for a quantum's end.
     let operations = 1 << Operation::Nop.code() | 1 << Operation::Reduce.code();
     let options = Options { workers: arguments.common.workers, operations, ..Options::new(Counts::default())? };
@@ -63,21 +47,44 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let mut bench = Bench { runtime, low, finished: 0 };
     let idle = bench.round_trips(arguments.samples, false)?;
     let beside = bench.round_trips(arguments.samples, true)?;
-    let low_tile_ns = bench.time_of_tile()?;
+    let tile = bench.time_of_tile()?;
     let mut runtime = bench.runtime;
     runtime.drain(Duration::from_secs(60))?;
-    let (idle_ns, beside_low_ns) = (Percentiles::of(&idle), Percentiles::of(&beside));
-    let wait_in_tiles = (beside_low_ns.p50 as f64 - idle_ns.p50 as f64) / low_tile_ns;
-    let (engine, workers) = (runtime.engine().to_string(), runtime.engine().workers);
-    report(&Preemption { engine, workers, idle_ns, beside_low_ns, low_tile_ns, wait_in_tiles }, arguments.common.json)?;
+    let ways = [("idle", &idle), ("beside LOW work", &beside)];
+    let wait = (beside.median() - idle.median()) / tile;
+    let report = Report {
+        bench: "preemption",
+        engine: runtime.engine().to_string(),
+        workers: runtime.engine().workers,
+        tables: vec![Table {
+            title: "round trip of a CRITICAL NOP".into(),
+            unit: "us",
+            columns: COLUMNS.map(Into::into).into(),
+            rows: ways.map(|(name, samples)| samples.row(name)).into(),
+        }],
+        ratios: vec![Ratio {
+            what: "the medians differ by so many tiles of LOW work".into(),
+            value: wait,
+            spread: (wait, wait),
+            goal: Some(Goal::AtMost(1.0)),
+        }],
+        plots: vec![Plot {
+            title: "Round trip of a CRITICAL NOP: share of slots that took longer".into(),
+            x: Axis { label: "microseconds", log: true },
+            y: Axis { label: "share of slots", log: true },
+            curves: ways.map(|(name, samples)| samples.tail(name)).into(),
+        }],
+        notes: vec![format!("a tile of LOW work takes a worker {:.1} us", tile / 1e3)],
+    };
     runtime.exit(Duration::from_secs(10))?;
-    Ok(exit_code(true, runtime.validation_messages()))
+    let messages = runtime.validation_messages();
+    Ok((report, messages))
 }
 
 impl Bench {
-    /// Round trips of CRITICAL slots in nanoseconds.
-    fn round_trips(&mut self, samples: u32, beside_low: bool) -> Result<Histogram<u64>, Failure> {
-        let mut histogram = Histogram::new(3)?;
+    /// Round trips of CRITICAL slots.
+    fn round_trips(&mut self, samples: u32, beside_low: bool) -> Result<Samples, Failure> {
+        let mut durations = Vec::new();
         if beside_low {
             self.runtime.publish_all(Priority::Low, &[self.low; LOW_SLOTS])?;
         }
@@ -92,10 +99,12 @@ impl Bench {
                 std::hint::spin_loop();
             }
             if sample >= samples / 10 {
-                histogram.record(start.elapsed().as_nanos() as u64)?;
+                durations.push(start.elapsed());
             }
         }
-        Ok(histogram)
+        let mut all = Samples::new()?;
+        all.add_round(durations)?;
+        Ok(all)
     }
 
     /// Takes a completion; a LOW slot that has ended is followed by the next.
@@ -122,20 +131,4 @@ impl Bench {
         let workers = f64::from(self.runtime.engine().workers);
         Ok(start.elapsed().as_nanos() as f64 / (slots * f64::from(TILES)) * workers)
     }
-}
-
-fn report(found: &Preemption, json: bool) -> Result<(), Failure> {
-    if json {
-        println!("{}", serde_json::to_string(found)?);
-        return Ok(());
-    }
-    println!("{}", found.engine);
-    println!("{}", Percentiles::HEADING);
-    found.idle_ns.print("idle");
-    found.beside_low_ns.print("beside LOW work");
-    let (tile, workers, wait) = (found.low_tile_ns / 1000.0, found.workers, found.wait_in_tiles);
-    println!(
-        "a tile of LOW work takes {tile:.1} us on each of {workers} workers; the medians differ by {wait:.2} tiles"
-    );
-    Ok(())
 }

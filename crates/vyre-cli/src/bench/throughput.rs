@@ -1,9 +1,7 @@
 //! `vyre bench throughput`: slots per second through the live ring, beside the same kernel submitted and recorded.
 
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
 use vyre_runtime::protocol::geometry::{Counts, Geometry, Priority};
 use vyre_runtime::protocol::operation::Operation;
 use vyre_runtime::protocol::ring::PublishError;
@@ -11,34 +9,17 @@ use vyre_runtime::protocol::slot::Slot;
 use vyre_runtime::vk::{SubmitFence, Vulkan};
 use vyre_runtime::{Options, Runtime};
 
-use crate::bench::{Common, NOP_ONLY, await_park, rival};
-use crate::{Failure, exit_code};
+use super::report::{Axis, Curve, Goal, Plot, Ratio, Report, Row, Table};
+use super::{Common, NOP_ONLY, await_park, rival};
+use crate::Failure;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    common: Common,
+    pub(crate) common: Common,
     /// Milliseconds of each measurement; each is taken five times.
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(10..))]
-    milliseconds: u64,
-}
-
-/// Tasks per second of one way to run them: median, smallest and largest of the rounds.
-#[derive(Serialize)]
-struct Rate {
-    name: String,
-    median: f64,
-    min: f64,
-    max: f64,
-}
-
-#[derive(Serialize)]
-struct Throughput {
-    engine: String,
-    workers: u32,
-    rates: Vec<Rate>,
-    /// Best of ours over submit + fence, and over the command buffer.
-    ratios: Vec<f64>,
+    pub(crate) milliseconds: u64,
 }
 
 /// Slots of the ring, all NORMAL.
@@ -53,7 +34,7 @@ const RECORDED: usize = 1000;
 /// Rounds in which all take turns; one more before them warms up.
 const ROUNDS: usize = 5;
 
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
     let counts = Counts { slots: SLOTS, ..Counts::default() };
     let geometry = Geometry::with_offsets(counts, [0, 0, 0, SLOTS, SLOTS, SLOTS])?;
     let park_after = Duration::from_millis(1);
@@ -84,12 +65,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
             samples.iter_mut().zip(found).for_each(|(samples, rate)| samples.push(rate));
         }
     }
-    let (engine, workers) = (runtime.engine().to_string(), runtime.engine().workers);
-    report(&summary(engine, workers, samples), arguments.common.json)?;
+    let report = summary(&runtime, &samples);
     runtime.exit(Duration::from_secs(10))?;
-    let messages =
-        runtime.validation_messages() + rivals.iter().map(|(_, vulkan)| vulkan.validation_messages()).sum::<u64>();
-    Ok(exit_code(true, messages))
+    let theirs = rivals.iter().map(|(_, vulkan)| vulkan.validation_messages());
+    Ok((report, runtime.validation_messages() + theirs.sum::<u64>()))
 }
 
 /// Slots per second in batches of this size, with the ring kept as full as it gets.
@@ -122,34 +101,46 @@ fn submitted(rival: &mut SubmitFence, tasks: usize, time: Duration) -> Result<f6
     Ok((submissions * tasks) as f64 / start.elapsed().as_secs_f64())
 }
 
-fn summary(engine: String, workers: u32, samples: Vec<Vec<f64>>) -> Throughput {
+/// `samples` has the rates of each way, round by round: ours by batch, then the rivals.
+fn summary(runtime: &Runtime, samples: &[Vec<f64>]) -> Report {
     let ours = BATCHES.iter().map(|batch| format!("live, batches of {batch}"));
     let names = ours.chain(["submit + fence".into(), format!("{RECORDED} in a command buffer")]);
-    let rate = |(name, mut samples): (String, Vec<f64>)| {
-        samples.sort_by(f64::total_cmp);
-        Rate { name, median: samples[samples.len() / 2], min: samples[0], max: samples[samples.len() - 1] }
-    };
-    let rates: Vec<Rate> = names.zip(samples).map(rate).collect();
-    let best = rates[..BATCHES.len()].iter().map(|rate| rate.median).fold(0.0, f64::max);
-    let ratios = rates[BATCHES.len()..].iter().map(|rival| best / rival.median).collect();
-    Throughput { engine, workers, rates, ratios }
+    let rows: Vec<_> = names.zip(samples).map(|(name, rates)| Row { name, values: spread(rates) }).collect();
+    let (live, rivals) = samples.split_at(BATCHES.len());
+    let best = |round: usize| live.iter().map(|rates| rates[round]).fold(0.0, f64::max);
+    let goals = [("submit + fence", 50.0), ("the command buffer", 12.0)];
+    let ratios = rivals.iter().zip(goals).filter_map(|(rates, (name, goal))| {
+        let rounds = rates.iter().enumerate().map(|(round, rate)| best(round) / rate).collect();
+        Ratio::of_rounds(format!("best of ours over {name}"), rounds, Some(Goal::AtLeast(goal)))
+    });
+    let median = |rates: &[f64]| spread(rates)[0];
+    let live = BATCHES.iter().zip(live).map(|(batch, rates)| (*batch as f64, median(rates))).collect();
+    let level = |rates: &[f64]| BATCHES.map(|batch| (batch as f64, median(rates))).to_vec();
+    let theirs = rivals.iter().zip(goals).map(|(rates, (name, _))| Curve { name: name.into(), points: level(rates) });
+    Report {
+        bench: "throughput",
+        engine: runtime.engine().to_string(),
+        workers: runtime.engine().workers,
+        ratios: ratios.collect(),
+        plots: vec![Plot {
+            title: "NOP slots from one producer, by the size of its batches".into(),
+            x: Axis { label: "slots published at once", log: true },
+            y: Axis { label: "slots per second", log: true },
+            curves: std::iter::once(Curve { name: "live ring".into(), points: live }).chain(theirs).collect(),
+        }],
+        tables: vec![Table {
+            title: "NOPs from one producer".into(),
+            unit: "1/s",
+            columns: ["median", "min", "max"].map(Into::into).into(),
+            rows,
+        }],
+        notes: super::reference_note(runtime),
+    }
 }
 
-fn report(found: &Throughput, json: bool) -> Result<(), Failure> {
-    if json {
-        println!("{}", serde_json::to_string(found)?);
-        return Ok(());
-    }
-    println!("{}", found.engine);
-    println!("{:<28}{:>12}{:>12}{:>12}", "tasks per second", "median", "min", "max");
-    for Rate { name, median, min, max } in &found.rates {
-        println!("{name:<28}{median:>12.0}{min:>12.0}{max:>12.0}");
-    }
-    match found.ratios[..] {
-        [submit, recorded] => {
-            println!("best of ours: {submit:.1} times submit + fence, {recorded:.1} times the command buffer")
-        }
-        _ => println!("nothing to submit to on the reference engine"),
-    }
-    Ok(())
+/// Median, smallest and largest.
+fn spread(rates: &[f64]) -> Vec<f64> {
+    let mut sorted = rates.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    vec![sorted[sorted.len() / 2], sorted[0], sorted[sorted.len() - 1]]
 }
