@@ -7,6 +7,7 @@ use vyre_runtime::protocol::operation::Operation;
 use vyre_runtime::protocol::slot::Slot;
 use vyre_runtime::{Options, Runtime};
 
+use super::all::Effort;
 use super::report::{Axis, Goal, Plot, Ratio, Report, Table};
 use super::samples::{COLUMNS, Samples};
 use super::{Common, NOP_ONLY, await_park, rival};
@@ -17,9 +18,19 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) common: Common,
     /// Round trips of each of the two.
-    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(100..))]
+    #[arg(long, default_value_t = SAMPLES, value_parser = clap::value_parser!(u32).range(100..))]
     pub(crate) samples: u32,
 }
+
+impl Arguments {
+    /// Those of `vyre bench all`.
+    pub(crate) fn of_effort(common: Common, effort: Effort) -> Arguments {
+        Arguments { common, samples: effort.pick(SAMPLES, 2_000) }
+    }
+}
+
+/// Round trips of each of the two, where a user does not say.
+const SAMPLES: u32 = 20_000;
 
 /// Rounds in which the two take turns; one more before them warms both up.
 const ROUNDS: u32 = 20;

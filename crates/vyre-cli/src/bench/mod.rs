@@ -1,11 +1,16 @@
-//! `vyre bench`: the ring beside what one would use instead, in one run. Each bench gives a [`Report`](report::Report); how it is shown is decided here.
+//! `vyre bench`: the ring beside what one would use instead, in one run. Each bench gives a [`Report`]; how it is shown is decided here.
 
+mod all;
+mod html;
 mod latency;
+mod machine;
 mod preemption;
 mod report;
 mod samples;
+mod svg;
 mod throughput;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -15,15 +20,45 @@ use vyre_runtime::vk::{KernelConfig, SubmitFence, Vulkan};
 use vyre_runtime::{EngineKind, Runtime};
 
 use crate::{DeviceArgument, Failure, exit_code};
+use all::Effort;
+use machine::Machine;
+use report::{Report, Run};
 
-#[derive(clap::Subcommand)]
-pub(crate) enum Command {
+/// Runs a bench, and gives what it found and how many messages the validation layer had.
+type Bench = fn(Common, Effort) -> Result<(Report, u64), Failure>;
+
+/// Makes a subcommand of each bench, and the list that `vyre bench all` goes through. A bench is a module with `Arguments`, which
+/// `of_effort` makes where a user gives none, and `run`.
+macro_rules! benches {
+    ($($(#[$help:meta])* $command:ident, $module:ident;)+) => {
+        #[derive(clap::Subcommand)]
+        pub(crate) enum Command {
+            $($(#[$help])* $command($module::Arguments),)+
+            /// All of these, one after another; those that fail are named, and the exit code is 1.
+            All(all::Arguments),
+        }
+
+        /// All benches by name.
+        const BENCHES: &[(&str, Bench)] = &[
+            $((stringify!($module), |common, effort| $module::run(&$module::Arguments::of_effort(common, effort))),)+
+        ];
+
+        pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
+            match command {
+                $(Command::$command(arguments) => show_one($module::run(arguments)?, &arguments.common),)+
+                Command::All(arguments) => show_all(all::run(arguments)?, &arguments.common),
+            }
+        }
+    };
+}
+
+benches! {
     /// Round trip of a NOP slot: the live ring against submit + fence of the same kernel.
-    Latency(latency::Arguments),
+    Latency, latency;
     /// NOP slots per second from one producer, by the size of its batches, against the same kernel submitted and recorded.
-    Throughput(throughput::Arguments),
+    Throughput, throughput;
     /// Round trip of a CRITICAL slot, idle and beside slots of 10,000 tiles in the LOW partition.
-    Preemption(preemption::Arguments),
+    Preemption, preemption;
 }
 
 /// What all benches take.
@@ -37,23 +72,41 @@ pub(crate) struct Common {
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Write a page with tables and plots as well; it needs no other file and no network.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
 }
 
 /// A kernel with this one operation: what is measured is the ring.
 pub(crate) const NOP_ONLY: u32 = 1 << Operation::Nop.code();
 
-pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
-    let ((report, messages), common) = match command {
-        Command::Latency(arguments) => (latency::run(arguments)?, &arguments.common),
-        Command::Throughput(arguments) => (throughput::run(arguments)?, &arguments.common),
-        Command::Preemption(arguments) => (preemption::run(arguments)?, &arguments.common),
-    };
+fn show_one((report, messages): (Report, u64), common: &Common) -> Result<ExitCode, Failure> {
     if common.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {
         report.print();
     }
+    if let Some(path) = &common.html {
+        write_page(path, &Run { machine: Machine::of(common)?, reports: vec![report], broken: Vec::new() })?;
+    }
     Ok(exit_code(true, messages))
+}
+
+fn show_all((run, messages): (Run, u64), common: &Common) -> Result<ExitCode, Failure> {
+    if common.json {
+        println!("{}", serde_json::to_string(&run)?);
+    } else {
+        run.print();
+    }
+    if let Some(path) = &common.html {
+        write_page(path, &run)?;
+    }
+    Ok(exit_code(run.broken.is_empty(), messages))
+}
+
+fn write_page(path: &Path, run: &Run) -> Result<(), Failure> {
+    let written = std::fs::write(path, html::page(run));
+    Ok(written.map_err(|error| format!("{} cannot be written: {error}", path.display()))?)
 }
 
 /// The same kernel on a device object of its own; none on the reference engine, where there is nothing to submit to.

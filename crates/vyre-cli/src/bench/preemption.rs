@@ -9,6 +9,7 @@ use vyre_runtime::vk::MemoryUse;
 use vyre_runtime::{Options, Runtime};
 
 use super::Common;
+use super::all::Effort;
 use super::report::{Axis, Goal, Plot, Ratio, Report, Table};
 use super::samples::{COLUMNS, Samples};
 use crate::Failure;
@@ -18,9 +19,19 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) common: Common,
     /// CRITICAL slots of each of the two kinds.
-    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(100..))]
+    #[arg(long, default_value_t = SAMPLES, value_parser = clap::value_parser!(u32).range(100..))]
     pub(crate) samples: u32,
 }
+
+impl Arguments {
+    /// Those of `vyre bench all`.
+    pub(crate) fn of_effort(common: Common, effort: Effort) -> Arguments {
+        Arguments { common, samples: effort.pick(SAMPLES, 300) }
+    }
+}
+
+/// CRITICAL slots of each of the two kinds, where a user does not say.
+const SAMPLES: u32 = 2_000;
 
 /// Tiles of a LOW slot.
 const TILES: u32 = 10_000;

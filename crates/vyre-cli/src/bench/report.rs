@@ -4,6 +4,24 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::machine::Machine;
+
+/// What `vyre bench all` found, or a page shows.
+#[derive(Serialize)]
+pub(crate) struct Run {
+    pub(crate) machine: Machine,
+    pub(crate) reports: Vec<Report>,
+    /// Benches that gave none.
+    pub(crate) broken: Vec<Broken>,
+}
+
+/// A bench that failed.
+#[derive(Serialize)]
+pub(crate) struct Broken {
+    pub(crate) bench: &'static str,
+    pub(crate) error: String,
+}
+
 /// One bench on one engine.
 #[derive(Serialize)]
 pub(crate) struct Report {
@@ -103,6 +121,21 @@ impl Ratio {
         rounds.sort_by(f64::total_cmp);
         let spread = (*rounds.first()?, *rounds.last()?);
         Some(Ratio { what: what.into(), value: rounds[rounds.len() / 2], spread, goal })
+    }
+}
+
+impl Run {
+    /// Prints it for a reader at a terminal.
+    pub(crate) fn print(&self) {
+        let Machine { device, driver, processors, kernel, date, vyre, .. } = &self.machine;
+        println!("{device}, {driver}\n{processors}, {kernel}\nvyre {vyre}, {date}");
+        for report in &self.reports {
+            println!("\n== {}", report.bench);
+            report.print();
+        }
+        for Broken { bench, error } in &self.broken {
+            println!("\n== {bench}\nfailed: {error}");
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use vyre_runtime::protocol::slot::Slot;
 use vyre_runtime::vk::{SubmitFence, Vulkan};
 use vyre_runtime::{Options, Runtime};
 
+use super::all::Effort;
 use super::report::{Axis, Curve, Goal, Plot, Ratio, Report, Row, Table};
 use super::{Common, NOP_ONLY, await_park, rival};
 use crate::Failure;
@@ -18,9 +19,19 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) common: Common,
     /// Milliseconds of each measurement; each is taken five times.
-    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(10..))]
+    #[arg(long, default_value_t = MILLISECONDS, value_parser = clap::value_parser!(u64).range(10..))]
     pub(crate) milliseconds: u64,
 }
+
+impl Arguments {
+    /// Those of `vyre bench all`.
+    pub(crate) fn of_effort(common: Common, effort: Effort) -> Arguments {
+        Arguments { common, milliseconds: effort.pick(MILLISECONDS, 40) }
+    }
+}
+
+/// Milliseconds of each measurement, where a user does not say.
+const MILLISECONDS: u64 = 300;
 
 /// Slots of the ring, all NORMAL.
 const SLOTS: u32 = 8192;

@@ -188,12 +188,9 @@ pub(crate) fn doctor_finds_the_engine_fit(device: &str) {
     }
 }
 
-/// Runs a bench with `--json` and checks what holds for every report; gives the names of its tables' rows, and its ratios.
-fn bench(arguments: &[&str], device: &str) -> (Vec<String>, Vec<f64>) {
-    let output = vyre().arg("bench").args(arguments).args(["--json", "--device", device]).output().unwrap();
-    assert!(output.status.success(), "{}", stderr(&output));
-    let report: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
-    assert_eq!(report["bench"], arguments[0]);
+/// Checks what holds for every report; gives the names of its tables' rows, and its ratios.
+fn check_report(report: &serde_json::Value, bench: &str) -> (Vec<String>, Vec<f64>) {
+    assert_eq!(report["bench"], bench);
     let mut names = Vec::new();
     for table in report["tables"].as_array().unwrap() {
         for row in table["rows"].as_array().unwrap() {
@@ -208,6 +205,38 @@ fn bench(arguments: &[&str], device: &str) -> (Vec<String>, Vec<f64>) {
         plots.iter().flat_map(|plot| plot["curves"].as_array().unwrap()).all(|curve| curve["points"][0].is_array())
     );
     (names, report["ratios"].as_array().unwrap().iter().map(|ratio| ratio["value"].as_f64().unwrap()).collect())
+}
+
+/// Runs a bench with `--json` and checks its report.
+fn bench(arguments: &[&str], device: &str) -> (Vec<String>, Vec<f64>) {
+    let output = vyre().arg("bench").args(arguments).args(["--json", "--device", device]).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    check_report(&serde_json::from_str(&stdout(&output)).unwrap(), arguments[0])
+}
+
+pub(crate) fn bench_all_leaves_a_report_and_a_page(device: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("page.html");
+    let output = vyre().args(["bench", "all", "--quick", "--json", "--device", device, "--html"]).arg(&page).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let run: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert!(run["machine"]["command"].as_str().unwrap().starts_with("vyre bench all --quick"), "{}", run["machine"]);
+    let reports = run["reports"].as_array().unwrap();
+    assert!(reports.len() >= 3 && run["broken"].as_array().unwrap().is_empty());
+    let page = std::fs::read_to_string(page).unwrap();
+    for report in reports {
+        let name = report["bench"].as_str().unwrap();
+        let (names, _) = check_report(report, name);
+        assert!(!names.is_empty() && page.contains(&format!("<section id=\"{name}\">")), "{name}");
+        assert!(stderr(&output).contains(&format!("bench {name}, ")), "{}", stderr(&output));
+    }
+    let unwritable = folder.path().join("none/page.html");
+    let output =
+        vyre().args(["bench", "latency", "--samples", "100", "--device", device, "--html"]).arg(&unwritable).output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("none/page.html cannot be written"), "{}", stderr(&output));
 }
 
 pub(crate) fn bench_throughput_prints_rates(device: &str) {

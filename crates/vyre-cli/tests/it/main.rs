@@ -47,4 +47,5 @@ on_every_engine! {
     bench_latency_prints_percentiles => bench, device_bench;
     bench_throughput_prints_rates => throughput, device_throughput;
     bench_preemption_prints_percentiles => preemption, device_preemption;
+    bench_all_leaves_a_report_and_a_page => bench_all, device_bench_all;
 }
