@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use crate::process::{self, announce, cargo, output, root};
+use crate::rivals;
 
 /// Options of `cargo xtask bundle`.
 #[derive(clap::Args)]
@@ -33,6 +34,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     fs::copy(root().join("target/release/vyre"), out.join("vyre"))?;
     process::run(cargo().args(["build", "--release", "--locked", "-p", "vyre-runtime", "--example", "soak"]))?;
     fs::copy(root().join("target/release/examples/soak"), out.join("soak"))?;
+    process::run(cargo().args(["build", "--release", "--locked", "--manifest-path", rivals::WGPU_MANIFEST]))?;
+    fs::copy(root().join(rivals::WGPU_BINARY), out.join("vyre-rival-wgpu"))?;
     for package in TESTED {
         let mut build = cargo();
         build.args([

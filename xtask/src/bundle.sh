@@ -30,6 +30,18 @@ same_hash() { # the resident kernel, on the device and on the reference engine, 
   cmp "$OUT/hash.device" "$OUT/hash.reference"
 }
 
+bench_all() { # leaves one JSON and one HTML report
+  ./vyre bench all --device "$DEVICE" --json --html "$OUT/bench.html" > "$OUT/bench.json"
+}
+
+wgpu() { # on the device of that report
+  ./vyre-rival-wgpu "$(sed -n 's/^{"machine":{"device":"\([^"]*\)".*/\1/p' "$OUT/bench.json")" 20000 300
+}
+
+# `timeout` runs programs only, so functions go through a shell of their own.
+export OUT MIB DEVICE
+export -f same_hash bench_all wgpu
+
 command -v nvidia-smi > /dev/null && step gpu 60 nvidia-smi
 step devices 60 ./vyre devices
 step doctor 300 ./vyre doctor --device "$DEVICE" --tries 1000000
@@ -38,14 +50,9 @@ for tests in vyre-vk vyre-runtime vyre-cli; do
 done
 step stale-blocks 300 env VYRE_STALE_MIB=2048 ./tests/vyre-runtime --ignored device::recycled --test-threads=1 --nocapture
 step soak 300 ./soak --device "$DEVICE" --slots 2000000
-step throughput 120 ./vyre bench throughput --device "$DEVICE"
-step preemption 120 ./vyre bench preemption --device "$DEVICE"
-step latency 300 ./vyre bench latency --device "$DEVICE"
+step bench 600 bash -c bench_all
+step wgpu 120 bash -c wgpu
 step latency-one-worker 300 ./vyre bench latency --device "$DEVICE" --workers 1
-step latency-json 300 ./vyre bench latency --device "$DEVICE" --json
-# `timeout` runs programs only, so the function goes through a shell of its own.
-export OUT MIB DEVICE
-export -f same_hash
 step hash 600 bash -c same_hash
 
 printf '\n== summary\n'

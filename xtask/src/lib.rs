@@ -6,6 +6,7 @@ pub mod ci;
 pub mod fuzz;
 mod process;
 mod provision;
+pub mod rivals;
 pub mod shaders;
 pub mod soak;
 pub mod suite;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bundle, ci, fuzz, shaders, soak, suite, tidy};
+use xtask::{bundle, ci, fuzz, rivals, shaders, soak, suite, tidy};
 
 /// The project's own commands.
 #[derive(Parser)]
@@ -33,6 +33,8 @@ enum Command {
     Fuzz(fuzz::Arguments),
     /// Run millions of random slots and check what must hold.
     Soak(soak::Arguments),
+    /// Measure vyre and its rivals, in turns; builds rivals/, which fetches wgpu.
+    Rivals(rivals::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Command::Bundle(arguments) => bundle::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Soak(arguments) => soak::run(&arguments),
+        Command::Rivals(arguments) => rivals::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
