@@ -68,6 +68,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     line("ratio of round trips, wgpu over submit + fence", |round| round.wgpu / round.fence);
     line("ratio of rates, live over wgpu", |round| round.live_rate / round.wgpu_rate);
     line("ratio of rates, a command buffer over wgpu", |round| round.recorded_rate / round.wgpu_rate);
+    println!(
+        "note: wgpu's dispatches share nothing and have no barriers between them; those of the command buffer share the ring"
+    );
     Ok(())
 }
 

@@ -33,10 +33,13 @@ impl Effort {
     }
 }
 
-/// Runs all, and gives what they found beside the messages of the validation layer.
+/// Runs all, and gives what they found beside the messages of the validation layer. Text is printed as it comes.
 pub(crate) fn run(arguments: &Arguments) -> Result<(Run, u64), Failure> {
     let effort = if arguments.quick { Effort::Quick } else { Effort::Full };
     let machine = Machine::of(&arguments.common)?;
+    if !arguments.common.json {
+        println!("{machine}");
+    }
     let (reports, broken, messages) = run_each(BENCHES, &arguments.common, effort);
     Ok((Run { machine, reports, broken }, messages))
 }
@@ -47,6 +50,10 @@ fn run_each(benches: &[(&'static str, Bench)], common: &Common, effort: Effort) 
         eprintln!("vyre: bench {name}, {} of {}", place + 1, benches.len());
         match bench(common.clone(), effort) {
             Ok((report, more)) => {
+                if !common.json {
+                    println!("\n== {name}");
+                    report.print();
+                }
                 messages += more;
                 reports.push(report);
             }

@@ -1,5 +1,6 @@
 //! The machine that a report was made on, and the command that makes it again.
 
+use std::fmt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -53,6 +54,14 @@ impl Machine {
             ),
             command: command(std::env::args_os().map(|argument| argument.to_string_lossy().into_owned())),
         })
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Machine { device, driver, processors, kernel, date, vyre, .. } = self;
+        let driver = if driver.is_empty() { String::new() } else { format!(", {driver}") };
+        write!(f, "{device}{driver}\n{processors}, {kernel}\nvyre {vyre}, {date}")
     }
 }
 

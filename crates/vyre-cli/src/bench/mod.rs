@@ -95,8 +95,6 @@ fn show_one((report, messages): (Report, u64), common: &Common) -> Result<ExitCo
 fn show_all((run, messages): (Run, u64), common: &Common) -> Result<ExitCode, Failure> {
     if common.json {
         println!("{}", serde_json::to_string(&run)?);
-    } else {
-        run.print();
     }
     if let Some(path) = &common.html {
         write_page(path, &run)?;

@@ -124,21 +124,6 @@ impl Ratio {
     }
 }
 
-impl Run {
-    /// Prints it for a reader at a terminal.
-    pub(crate) fn print(&self) {
-        let Machine { device, driver, processors, kernel, date, vyre, .. } = &self.machine;
-        println!("{device}, {driver}\n{processors}, {kernel}\nvyre {vyre}, {date}");
-        for report in &self.reports {
-            println!("\n== {}", report.bench);
-            report.print();
-        }
-        for Broken { bench, error } in &self.broken {
-            println!("\n== {bench}\nfailed: {error}");
-        }
-    }
-}
-
 impl Report {
     /// Prints it for a reader at a terminal.
     pub(crate) fn print(&self) {

@@ -128,7 +128,7 @@ pub(crate) fn figure(plot: &Plot) -> Markup {
                     }
                 }
                 svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label=(plot.title) {
-                    (axes(plot, &x, &y))
+                    g.axis { (x_axis(&x, plot.x.label)) (y_axis(&y, plot.y.label)) }
                     @for (place, curve) in plot.curves.iter().enumerate() {
                         (line(plot, curve, place, &x, &y))
                     }
@@ -150,21 +150,25 @@ fn sample(place: usize) -> Markup {
     html! { svg.sample viewBox="0 0 28 10" aria-hidden="true" { path class=(style(place)) d="M1 5H27" {} } }
 }
 
-fn axes(plot: &Plot, x: &Scale, y: &Scale) -> Markup {
+fn x_axis(scale: &Scale, name: &str) -> Markup {
     html! {
-        g.axis {
-            @for (at, tick) in x.ticks().into_iter().map(|tick| (round(x.place(tick)), tick)) {
-                path d={ "M" (at) " " (TOP) "V" (BOTTOM) } {}
-                text x=(at) y=(BOTTOM + 18.0) text-anchor="middle" { (label(tick)) }
-            }
-            @for (at, tick) in y.ticks().into_iter().map(|tick| (round(y.place(tick)), tick)) {
-                path d={ "M" (LEFT) " " (at) "H" (RIGHT) } {}
-                text x=(LEFT - 8.0) y=(at + 4.0) text-anchor="end" { (label(tick)) }
-            }
-            path.frame d={ "M" (LEFT) " " (TOP) "V" (BOTTOM) "H" (RIGHT) } {}
-            text x=((LEFT + RIGHT) / 2.0) y=(HEIGHT - 10.0) text-anchor="middle" { (plot.x.label) }
-            text transform={ "translate(14 " ((TOP + BOTTOM) / 2.0) ") rotate(-90)" } text-anchor="middle" { (plot.y.label) }
+        @for (at, tick) in scale.ticks().into_iter().map(|tick| (round(scale.place(tick)), tick)) {
+            path d={ "M" (at) " " (TOP) "V" (BOTTOM) } {}
+            text x=(at) y=(BOTTOM + 18.0) text-anchor="middle" { (label(tick)) }
         }
+        path.frame d={ "M" (LEFT) " " (BOTTOM) "H" (RIGHT) } {}
+        text x=((LEFT + RIGHT) / 2.0) y=(HEIGHT - 10.0) text-anchor="middle" { (name) }
+    }
+}
+
+fn y_axis(scale: &Scale, name: &str) -> Markup {
+    html! {
+        @for (at, tick) in scale.ticks().into_iter().map(|tick| (round(scale.place(tick)), tick)) {
+            path d={ "M" (LEFT) " " (at) "H" (RIGHT) } {}
+            text x=(LEFT - 8.0) y=(at + 4.0) text-anchor="end" { (label(tick)) }
+        }
+        path.frame d={ "M" (LEFT) " " (TOP) "V" (BOTTOM) } {}
+        text transform={ "translate(14 " ((TOP + BOTTOM) / 2.0) ") rotate(-90)" } text-anchor="middle" { (name) }
     }
 }
 
