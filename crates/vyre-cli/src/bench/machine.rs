@@ -42,7 +42,7 @@ impl Machine {
         runtime.exit(Duration::from_secs(10))?;
         Ok(Machine {
             device: engine.name,
-            driver: engine.driver,
+            driver: engine.driver.trim().to_owned(),
             workers: engine.workers,
             processors: processors(),
             kernel: format!("{} {}", std::env::consts::OS, first_line("/proc/sys/kernel/osrelease")),

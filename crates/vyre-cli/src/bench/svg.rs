@@ -128,7 +128,11 @@ pub(crate) fn figure(plot: &Plot) -> Markup {
                     }
                 }
                 svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label=(plot.title) {
-                    g.axis { (x_axis(&x, plot.x.label)) (y_axis(&y, plot.y.label)) }
+                    g.axis {
+                        (x_axis(&x, plot.x.label))
+                        (y_axis(&y, plot.y.label))
+                        path.frame d={ "M" (LEFT) " " (TOP) "V" (BOTTOM) "H" (RIGHT) } {}
+                    }
                     @for (place, curve) in plot.curves.iter().enumerate() {
                         (line(plot, curve, place, &x, &y))
                     }
@@ -156,7 +160,6 @@ fn x_axis(scale: &Scale, name: &str) -> Markup {
             path d={ "M" (at) " " (TOP) "V" (BOTTOM) } {}
             text x=(at) y=(BOTTOM + 18.0) text-anchor="middle" { (label(tick)) }
         }
-        path.frame d={ "M" (LEFT) " " (BOTTOM) "H" (RIGHT) } {}
         text x=((LEFT + RIGHT) / 2.0) y=(HEIGHT - 10.0) text-anchor="middle" { (name) }
     }
 }
@@ -167,7 +170,6 @@ fn y_axis(scale: &Scale, name: &str) -> Markup {
             path d={ "M" (LEFT) " " (at) "H" (RIGHT) } {}
             text x=(LEFT - 8.0) y=(at + 4.0) text-anchor="end" { (label(tick)) }
         }
-        path.frame d={ "M" (LEFT) " " (TOP) "V" (BOTTOM) } {}
         text transform={ "translate(14 " ((TOP + BOTTOM) / 2.0) ") rotate(-90)" } text-anchor="middle" { (name) }
     }
 }
