@@ -15,7 +15,7 @@ use std::fmt;
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicU32, Ordering, compiler_fence, fence};
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 use vyre_protocol::words::SharedWords;
@@ -299,8 +299,8 @@ impl SharedWords for Region {
 
 /// Drains write-combining buffers and orders all stores before it against all after it.
 fn store_barrier() {
-    // The fence keeps the compiler from moving stores across the instruction below.
-    fence(Ordering::SeqCst);
+    // Keeps the compiler from moving stores across the instruction below.
+    compiler_fence(Ordering::SeqCst);
     #[cfg(target_arch = "x86_64")]
     // SAFETY: `sfence` is part of SSE, which every x86-64 processor has; it touches no memory.
     unsafe {
