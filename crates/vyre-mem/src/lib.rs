@@ -289,6 +289,16 @@ impl SharedWords for Region {
         }
     }
 
+    fn store_words(&self, index: usize, words: &[u32]) {
+        let last = words.len().checked_sub(1).and_then(|last| self.word(index.checked_add(last)?));
+        // One check for all: with the last word inside, so are those before it.
+        let Some(first) = last.and_then(|_| self.word(index)) else { return };
+        for (i, word) in words.iter().enumerate() {
+            // SAFETY: `index + i` is at most the index of the last word, which lies inside.
+            unsafe { AtomicU32::from_ptr(first.as_ptr().add(i)) }.store(*word, Ordering::Relaxed);
+        }
+    }
+
     fn publish_fence(&self) {
         match self.order {
             WriteOrder::Cached => fence(Ordering::Release),

@@ -199,6 +199,8 @@ pub struct Ring<W> {
     taken: [u64; PARTITIONS],
     /// Tickets below which the device sees all, in each partition: its doorbell.
     visible: [u64; PARTITIONS],
+    /// Tickets taken that are not visible, in all partitions.
+    unseen: u64,
     /// What was committed behind a reservation that was not, first ticket to end, in each partition.
     waiting: [BTreeMap<u64, u64>; PARTITIONS],
     /// Per slot of the ring.
@@ -222,6 +224,7 @@ impl<W: SharedWords> Ring<W> {
             memory,
             taken: [0; PARTITIONS],
             visible: [0; PARTITIONS],
+            unseen: 0,
             waiting: [const { BTreeMap::new() }; PARTITIONS],
             busy: vec![None; geometry.counts().slots as usize],
             tenants: Tenants::new(geometry.counts().tenants),
@@ -288,6 +291,7 @@ impl<W: SharedWords> Ring<W> {
             self.tenants.published(slot.tenant, self.now);
         }
         self.taken[priority.index()] = end;
+        self.unseen += slots.len() as u64;
         self.tally.published += slots.len() as u64;
         Ok(Reservation { priority, tickets: first..end })
     }
@@ -335,6 +339,7 @@ impl<W: SharedWords> Ring<W> {
         while let Some(next) = self.waiting[index].remove(&end) {
             end = next;
         }
+        self.unseen -= end - self.visible[index];
         self.visible[index] = end;
         self.memory.control.store(DOORBELLS as usize + index, self.geometry.partition(priority).wire(end));
         self.memory.control.publish_fence();
@@ -359,9 +364,7 @@ impl<W: SharedWords> Ring<W> {
             slot.args[0] = ticket as u32;
         }
         let base = self.slot_word(place);
-        for (i, word) in slot.to_words().into_iter().enumerate().skip(1) {
-            self.memory.slots.store(base + i, word);
-        }
+        self.memory.slots.store_words(base + 1, &slot.to_words()[1..]);
         self.memory.slots.store(base, sequence);
     }
 
@@ -522,6 +525,7 @@ impl<W: SharedWords> Ring<W> {
                 }
             }
             self.visible[priority.index()] = end;
+            self.unseen = 0;
             self.waiting[priority.index()].clear();
         }
         cancelled
@@ -530,7 +534,6 @@ impl<W: SharedWords> Ring<W> {
     /// Outstanding slots that the device sees. Those that are reserved, and those behind them in their partitions, it does not see yet.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
-        let unseen: u64 = self.taken.iter().zip(&self.visible).map(|(taken, visible)| taken - visible).sum();
-        self.tally.outstanding() - unseen
+        self.tally.outstanding() - self.unseen
     }
 }
