@@ -11,6 +11,8 @@ struct Claim {
     uint tile;
     uint tiles;       // of the slot
     uint clock;       // when it was taken
+    uint most;        // slots that may be taken at once from there
+    bool above;       // from above, while a lower partition has work
 };
 
 // What a worker remembers during a quantum.
@@ -30,6 +32,7 @@ struct Worker {
 struct Look {
     uint polled;      // its word of the polled line
     uint hot;         // its word of the hot line
+    uint ahead;       // slots between front and doorbell of its partition
     uint seen;
     bool host;        // the polled line came from the host itself
 };
@@ -39,8 +42,6 @@ const uint SEEN_WORK = (1u << PARTITIONS) - 1u;
 const uint SEEN_LEAVE = 1u << POLLED_COMMAND;
 const uint SEEN_SNAPSHOT = 1u << POLLED_SNAPSHOT;
 const uint SEEN_LEASE = 1u << POLLED_WORDS;
-// A partition has more than one slot.
-const uint SEEN_MORE = 1u << (POLLED_WORDS + 1u);
 
 // Claims from above in a row before one from below is served.
 const uint STARVATION_GUARD = 16u;
@@ -52,6 +53,7 @@ shared uint s_laps[PARTITIONS];
 // What the lanes have seen: in turn one is written, one is read, one is cleared.
 shared uint s_seen[3];
 shared uint s_hot[POLLED_WORDS];
+shared uint s_ahead[POLLED_WORDS];
 
 void load_geometry() {
     if (LANE < PARTITIONS) {
@@ -71,7 +73,7 @@ void load_geometry() {
     }
 }
 
-// Slots between the front and the doorbell of this lane's partition. A look is not one moment: where the front that it saw is
+// Slots between the front and the doorbell of this lane's partition, if it has one. A look is not one moment: where the front that it saw is
 // beyond the doorbell that it saw, others have taken all that this look may speak for.
 uint slots_ahead(Look look, uint length, uint modulus) {
     uint ahead = look.polled - look.hot + (look.polled < look.hot ? modulus : 0u);
@@ -79,11 +81,8 @@ uint slots_ahead(Look look, uint length, uint modulus) {
 }
 
 // What this lane's words say. The lane that has the lease's word takes the lease, if it is free and the last look found nothing.
-uint seen_by_lane(Worker worker, Look look, uint length, uint modulus) {
-    if (LANE < PARTITIONS) {
-        uint ahead = slots_ahead(look, length, modulus);
-        return (ahead > 0u ? 1u << LANE : 0u) | (ahead > 1u ? SEEN_MORE : 0u);
-    }
+uint seen_by_lane(Worker worker, Look look) {
+    if (LANE < PARTITIONS) { return look.ahead > 0u ? 1u << LANE : 0u; }
     if (LANE == HOT_LEASE) {
         bool take = look.hot == 0u && worker.looks != 0u && !worker.leased &&
             local_swap(LOCAL_HOT + HOT_LEASE, 0u, gl_WorkGroupID.x + 1u);
@@ -95,14 +94,15 @@ uint seen_by_lane(Worker worker, Look look, uint length, uint modulus) {
 // Looks at the host, or at the mirror that the last look at the host left for all workers, and at the hot line: a lane a word.
 // Nothing is ordered here, since a worker that waits does nothing else.
 Look look_around(Worker worker, bool host, uint length, uint modulus) {
-    Look look = Look(0u, 0u, 0u, host);
+    Look look = Look(0u, 0u, 0u, 0u, host);
     uint place = worker.turns % 3u;
     if (LANE < POLLED_WORDS) {
         uvec2 line = host ? address_at(launch.regions[REGION_CONTROL], CONTROL_POLLED * 4u)
                           : address_at(launch.regions[REGION_LOCAL], LOCAL_MIRROR * 4u);
         look.polled = atomicLoad(Words(line).w[LANE], RELAXED);
         look.hot = local_load(LOCAL_HOT + LANE);
-        uint seen = seen_by_lane(worker, look, length, modulus);
+        look.ahead = slots_ahead(look, length, modulus);
+        uint seen = seen_by_lane(worker, look);
         if (seen != 0u) { atomicOr(s_seen[place], seen); }
     }
     meet();
@@ -112,22 +112,56 @@ Look look_around(Worker worker, bool host, uint length, uint modulus) {
     return look;
 }
 
+// Another worker may look at the host.
+void return_lease(inout Worker worker) {
+    if (worker.leased && LANE == HOT_LEASE) { local_store(LOCAL_HOT + HOT_LEASE, 0u); }
+    worker.leased = false;
+}
+
+// The claim on a partition's ticket.
+Claim claim_on(uint priority, uint ticket) {
+    uint length = max(s_length[priority], 1u);
+    uint generation = ticket / length;
+    uint index = s_first[priority] + (ticket - generation * length);
+    return Claim(priority, ticket, generation, index, 0u, 1u, device_clock(), RUN_SLOTS, false);
+}
+
 // Where to claim next, higher partitions first. After STARVATION_GUARD claims from above while lower work waits, the next lower
 // partition with work goes first once. One attempt a turn: there is no loop to be paid for.
-Claim choose(inout Worker worker, uint seen) {
+Claim choose(Worker worker, uint seen) {
     uint mask = seen & SEEN_WORK & ~worker.blocked;
     uint lower = mask & (mask - 1u);
     bool guarded = lower != 0u && worker.above >= STARVATION_GUARD;
     uint priority = min(uint(findLSB(guarded ? lower : mask)), PARTITIONS - 1u);
-    worker.above = guarded || lower == 0u ? 0u : worker.above + 1u;
-    uint ticket = s_hot[priority];
-    uint length = max(s_length[priority], 1u);
-    uint generation = ticket / length;
-    return Claim(priority, ticket, generation, s_first[priority] + (ticket - generation * length), 0u, 1u, device_clock());
+    Claim claim = claim_on(priority, s_hot[priority]);
+    claim.above = lower != 0u && !guarded;
+    claim.most = min(s_ahead[priority], guarded ? 1u : claim.above ? STARVATION_GUARD - worker.above : RUN_SLOTS);
+    return claim;
+}
+
+// Counts what a claim has given. A partition that gives nothing stands back until another gave something, so that a stalled
+// producer delays only its own partition.
+void count_claimed(inout Worker worker, Claim claim, uint taken) {
+    worker.blocked = taken != 0u ? 0u : worker.blocked | 1u << claim.priority;
+    worker.above = claim.above ? worker.above + taken : 0u;
+    worker.tiles += taken;
 }
 
 // The generation behind this one: wire tickets wrap after the partition's laps.
 uint next_generation(Claim claim) { return claim.generation + 1u == s_laps[claim.priority] ? 0u : claim.generation + 1u; }
+
+// The ticket that many behind the claim's in the partition, at most a lap.
+uint ticket_behind(Claim claim, uint by) {
+    uint modulus = s_length[claim.priority] * s_laps[claim.priority];
+    uint ticket = claim.ticket + by;
+    return ticket >= modulus || ticket < by ? ticket - modulus : ticket;
+}
+
+// Slots that a single lane runs are taken by `run.glsl`, all others tile by tile.
+const bool HAS_SCALARS = (OPERATIONS & SCALAR_OPERATIONS) != 0u;
+bool is_scalar(uint operation, uint tiles) {
+    return HAS_SCALARS && tiles == 1u && operation <= OP_LAST && (OPERATIONS & SCALAR_OPERATIONS & 1u << operation) != 0u;
+}
 
 // What lane 0 got: 0 for nothing, or one of these.
 shared uint s_taken;
@@ -137,25 +171,18 @@ const uint TAKEN = 1u;
 // Another tile of the slot has faulted, so this one is spared.
 const uint TAKEN_SPARED = 2u;
 
-// The ticket behind the claim's in the partition.
-uint ticket_behind(Claim claim) {
-    bool wraps = claim.generation + 1u == s_laps[claim.priority] && claim.index + 1u == s_first[claim.priority] + s_length[claim.priority];
-    return wraps ? 0u : claim.ticket + 1u;
-}
-
 bool is_fence() { return HAS_FENCE && s_slot[SLOT_OPERATION] == OP_FENCE; }
 
 // Takes one tile of the loaded slot; advances the front past a slot that has none left, but not past a fence: only what completes
-// that does. The tag in the tiles word makes a stale
-// front harmless: with the tag behind, this worker's view is old, and nothing is done. Only lane 0 runs this.
+// that does. The tag in the tiles word makes a stale front harmless: with the tag behind, this worker's view is old, and nothing is done. Only lane 0 runs this.
 uint take_from(Claim claim, uint tiles) {
     uint tag = tiles >> 16;
     bool ours = tag == (claim.generation & 0xffffu);
-    bool left = ours && claim.tile < claim.tiles;
+    bool left = ours && claim.tile < claim.tiles && !is_scalar(s_slot[SLOT_OPERATION], s_slot[SLOT_TILES]);
     bool taken = left && local_swap(state_word(claim.index, STATE_TILES), tiles, tiles + 1u);
     bool last = taken && claim.tile + 1u == claim.tiles;
     if ((last || (ours ? !left : tag == (next_generation(claim) & 0xffffu))) && !is_fence()) {
-        local_swap_relaxed(LOCAL_HOT + claim.priority, claim.ticket, ticket_behind(claim));
+        local_swap_relaxed(LOCAL_HOT + claim.priority, claim.ticket, ticket_behind(claim, 1u));
     }
     if (last) { local_add(LOCAL_COUNTERS + COUNTER_CLAIMED, 1u); }
     if (!taken) { return 0u; }
@@ -172,12 +199,11 @@ void mirror(Look look) {
 // tile that is gone is in the way of the one that has it.
 bool leaves_work(Look look, Claim claim, uint taken) {
     uint mask = look.seen & SEEN_WORK;
-    return taken == 0u || (look.seen & SEEN_MORE) != 0u || (mask & (mask - 1u)) != 0u || claim.tile + 1u < claim.tiles;
+    return s_ahead[claim.priority] > taken || (mask & (mask - 1u)) != 0u || claim.tile + 1u < claim.tiles;
 }
 
-// Takes a tile of the loaded slot. A partition that gives nothing stands back until another gave something, so that a stalled
-// producer delays only its own partition. The lanes read the slot's context while lane 0 waits for memory.
-uint take_tile(inout Worker worker, inout Claim claim) {
+// Takes a tile of the loaded slot. The lanes read the slot's context while lane 0 waits for memory.
+uint take_tile(inout Claim claim) {
     uint tiles = s_tiles;
     claim.tile = tiles & 0xffffu;
     claim.tiles = clamp(s_slot[SLOT_TILES], 1u, MAX_TILES);
@@ -188,9 +214,5 @@ uint take_tile(inout Worker worker, inout Claim claim) {
     if (LANE == 0u) { s_taken = published && !held ? take_from(claim, tiles) : 0u; }
     load_context();
     meet();
-    uint taken = s_taken;
-    worker.blocked = taken != 0u ? 0u : worker.blocked | 1u << claim.priority;
-    worker.above -= taken != 0u || worker.above == 0u ? 0u : 1u;
-    worker.tiles += taken != 0u ? 1u : 0u;
-    return taken;
+    return s_taken;
 }

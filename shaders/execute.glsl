@@ -18,6 +18,7 @@ struct Tile {
 
 // A resource's entry, as far as the checks need it.
 struct Entry {
+    uint generation;
     uint owner;
     uint access;
     uint size;
@@ -25,31 +26,34 @@ struct Entry {
 };
 
 Entry table_entry(uint row) {
-    return Entry(s_context[row + ENTRY_OWNER], s_context[row + ENTRY_ACCESS], s_context[row + ENTRY_LENGTH],
-        uvec2(s_context[row + ENTRY_ADDRESS], s_context[row + ENTRY_ADDRESS + 1u]));
+    return Entry(s_context[row + ENTRY_GENERATION], s_context[row + ENTRY_OWNER], s_context[row + ENTRY_ACCESS],
+        s_context[row + ENTRY_LENGTH], uvec2(s_context[row + ENTRY_ADDRESS], s_context[row + ENTRY_ADDRESS + 1u]));
 }
 
 // The host looks at them, so nothing may change one in one step.
 Entry observables() {
-    return Entry(OWNER_SHARED, ACCESS_READ | ACCESS_WRITE, s_observables * 4u,
+    return Entry(0u, OWNER_SHARED, ACCESS_READ | ACCESS_WRITE, s_observables * 4u,
         address_at(launch.regions[REGION_STATUS], STATUS_OBSERVABLES * 4u));
 }
 
-// Address of `bytes` bytes at an offset of the resource behind a handle, whose entry is in `row`.
-Verdict resolve_at(uint handle, uint offset, uint row, uint bytes, uint access, out uvec2 address) {
+// Address of `bytes` bytes at an offset of the resource behind a tenant's handle, whose entry was read.
+Verdict resolve(Entry entry, uint tenant, uint handle, uint offset, uint bytes, uint access, out uvec2 address) {
     uint generation = handle >> HANDLE_INDEX_BITS;
     bool observable = handle == HANDLE_OBSERVABLES;
     address = uvec2(0u);
-    if (!observable && (generation == 0u || s_context[row + ENTRY_GENERATION] != generation)) {
-        return Verdict(FAULT_BAD_HANDLE, handle);
-    }
-    Entry entry = observable ? observables() : table_entry(row);
-    bool ours = entry.owner == OWNER_SHARED || entry.owner == s_slot[SLOT_TENANT];
+    if (!observable && (generation == 0u || entry.generation != generation)) { return Verdict(FAULT_BAD_HANDLE, handle); }
+    if (observable) { entry = observables(); }
+    bool ours = entry.owner == OWNER_SHARED || entry.owner == tenant;
     if (!ours || (entry.access & access) != access) { return Verdict(FAULT_ACCESS_DENIED, handle); }
     if ((offset & 3u) != 0u) { return Verdict(FAULT_MISALIGNED, offset); }
     if (offset > entry.size || bytes > entry.size - offset) { return Verdict(FAULT_OUT_OF_RANGE, offset); }
     address = address_at(entry.address, offset);
     return ACCEPTED;
+}
+
+// The same for the loaded slot, of which `row` has the entry.
+Verdict resolve_at(uint handle, uint offset, uint row, uint bytes, uint access, out uvec2 address) {
+    return resolve(table_entry(row), s_slot[SLOT_TENANT], handle, offset, bytes, access, address);
 }
 
 Verdict resolve_input(uint bytes, inout Tile tile) {
@@ -87,7 +91,14 @@ Verdict check_bytes() {
 // Whether this kernel was built with the operation.
 bool compiled(uint operation) { return (OPERATIONS >> operation & 1u) != 0u; }
 
-// Whether the slot's tenant may use the operation.
+// Whether a tenant with this state and mask may use the operation, and this kernel has it.
+Verdict check_rights(uint tenant, uint state, uint mask, uint operation) {
+    if (state != TENANT_ACTIVE) { return Verdict(FAULT_UNKNOWN_TENANT, tenant); }
+    if (operation < OP_NOP || operation > OP_LAST || !compiled(operation)) { return Verdict(FAULT_UNKNOWN_OPERATION, operation); }
+    return (mask >> operation & 1u) != 0u ? ACCEPTED : Verdict(FAULT_OPERATION_DENIED, operation);
+}
+
+// Whether the loaded slot's tenant may use the operation.
 bool allowed(uint operation) { return (s_context[ROW_TENANT + TENANT_OPERATIONS] >> operation & 1u) != 0u; }
 
 #include "op_fill.glsl"
@@ -112,7 +123,8 @@ Verdict check_operation(inout Tile tile) {
     if (tile.operation == OP_FILL && compiled(OP_FILL)) { return check_fill(tile); }
     if (tile.operation == OP_COPY && compiled(OP_COPY)) { return check_copy(tile); }
     if (tile.operation == OP_BLAKE3 && compiled(OP_BLAKE3)) { return check_blake3(tile); }
-    if (is_word_operation(tile.operation)) { return check_word(tile); }
+    // Those of one tile are scalar slots, and have been taken as such.
+    if (is_word_operation(tile.operation)) { return Verdict(FAULT_BAD_ARGUMENT, s_slot[SLOT_TILES]); }
     if (tile.operation == OP_FENCE && s_slot[SLOT_TILES] != 1u) { return Verdict(FAULT_BAD_ARGUMENT, s_slot[SLOT_TILES]); }
     if (tile.operation == OP_PRINTF && HAS_PRINTF) { return check_printf(); }
     if (tile.operation == OP_PACKED && HAS_PACKED) { return check_packed(); }
@@ -123,17 +135,19 @@ Verdict check_operation(inout Tile tile) {
 
 Verdict check_slot(inout Tile tile) {
     uint operation = s_slot[SLOT_OPERATION];
-    if (s_context[ROW_TENANT + TENANT_STATE] != TENANT_ACTIVE) { return Verdict(FAULT_UNKNOWN_TENANT, s_slot[SLOT_TENANT]); }
-    if (operation < OP_NOP || operation > OP_LAST || !compiled(operation)) {
-        return Verdict(FAULT_UNKNOWN_OPERATION, operation);
-    }
-    if (!allowed(operation)) { return Verdict(FAULT_OPERATION_DENIED, operation); }
+    Verdict verdict = check_rights(s_slot[SLOT_TENANT], s_context[ROW_TENANT + TENANT_STATE],
+        s_context[ROW_TENANT + TENANT_OPERATIONS], operation);
+    if (verdict.fault != FAULT_NONE) { return verdict; }
     tile.operation = operation;
     return check_operation(tile);
 }
 
 // Loop iterations of a tile that count as one busy turn more.
 const uint FUEL_PER_BUSY_TURN = 4u;
+
+// A tile of more loop iterations gives another worker the chance to look at the host meanwhile. For shorter ones the lease stays where
+// it is: the multiprocessor that holds it has the kernel's code at hand, which fetched anew costs more than such a tile.
+const uint LEASE_FUEL = 8u;
 
 // Decides what the lanes do with the claimed tile of the loaded slot.
 Verdict prepare(Claim claim, inout Worker worker, out Tile tile) {
@@ -144,6 +158,7 @@ Verdict prepare(Claim claim, inout Worker worker, out Tile tile) {
         worker.fuel -= min(worker.fuel, fuel);
         // After a long tile it looks at the host at once: what is more urgent waits for one tile only.
         worker.busy += fuel / FUEL_PER_BUSY_TURN;
+        if (fuel > LEASE_FUEL) { return_lease(worker); }
     } else {
         tile.operation = 0u;
         if (claim.tiles > 1u && LANE == 0u && local_swap(state_word(claim.index, STATE_FAULT), FAULT_NONE, verdict.fault)) {
@@ -158,7 +173,6 @@ void execute(Claim claim, Tile tile) {
     if (tile.operation == OP_FILL && compiled(OP_FILL)) { fill_tile(tile); }
     if (tile.operation == OP_COPY && compiled(OP_COPY)) { copy_tile(tile); }
     if (tile.operation == OP_BLAKE3 && compiled(OP_BLAKE3)) { blake3_tile(tile); }
-    if (is_word_operation(tile.operation)) { word_tile(tile); }
     if (tile.operation == OP_PRINTF && HAS_PRINTF) { printf_tile(claim); }
     if (tile.operation == OP_PACKED && HAS_PACKED) { packed_tile(); }
     if (tile.operation == OP_REDUCE && compiled(OP_REDUCE)) { reduce_tile(tile); }

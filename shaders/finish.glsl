@@ -17,7 +17,12 @@ void end_tile(Claim claim) {
     }
 }
 
-bool has_results(uint operation) { return is_word_operation(operation) || HAS_PACKED && operation == OP_PACKED; }
+// Writes a data word of the completion with this place in the ring.
+void store_completion(uint position, uint word, uint data) {
+    uint record = HEADER_WORDS + (position & (s_completion_records - 1u)) * RECORD_WORDS;
+    uint stamp = (position >> findLSB(s_completion_records)) + 1u;
+    store_stamped(address_at(launch.regions[REGION_COMPLETIONS], record * 4u), word, data, stamp);
+}
 
 // This lane's data word of the completion.
 uint completion_word(Claim claim, Verdict verdict) {
@@ -26,7 +31,7 @@ uint completion_word(Claim claim, Verdict verdict) {
     if (LANE == 1u) { return claim.priority | status << 8 | verdict.fault << 16; }
     if (LANE == 2u) { return verdict.word; }
     if (LANE == 3u) { return (s_slot[SLOT_OPERATION] & 0xffffu) | s_slot[SLOT_TENANT] << 16; }
-    if ((LANE == 4u || LANE == 5u) && verdict.fault == FAULT_NONE && has_results(s_slot[SLOT_OPERATION])) { return s_results[LANE - 4u]; }
+    if ((LANE == 4u || LANE == 5u) && verdict.fault == FAULT_NONE && HAS_PACKED && s_slot[SLOT_OPERATION] == OP_PACKED) { return s_results[LANE - 4u]; }
     if (LANE == 6u) { return claim.clock; }
     return LANE == 7u ? device_clock() : 0u;
 }
@@ -40,13 +45,10 @@ void complete_slot(Claim claim, Verdict verdict) {
         if (verdict.fault != FAULT_NONE) { local_add(LOCAL_COUNTERS + COUNTER_FAULTED, 1u); }
         s_position = local_add(LOCAL_COMPLETION_TAIL, 1u);
         // What is behind a fence is claimed when the fence has its place in the completion ring.
-        if (is_fence()) { local_swap_release(LOCAL_HOT + claim.priority, claim.ticket, ticket_behind(claim)); }
+        if (is_fence()) { local_swap_release(LOCAL_HOT + claim.priority, claim.ticket, ticket_behind(claim, 1u)); }
     }
     meet();
-    uint position = s_position;
-    uint word = HEADER_WORDS + (position & (s_completion_records - 1u)) * RECORD_WORDS;
-    uint stamp = (position >> findLSB(s_completion_records)) + 1u;
-    write_record(REGION_COMPLETIONS, word, stamp, completion_word(claim, verdict));
+    if (LANE < RECORD_DATA) { store_completion(s_position, LANE, completion_word(claim, verdict)); }
     // Counted when the slot has its place in the completion ring, so that a fence that waits for it gets a later one.
     if (LANE == 0u) { local_add(LOCAL_COMPLETED + claim.priority, 1u); }
 }

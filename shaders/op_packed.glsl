@@ -1,5 +1,8 @@
 // PACKED: several operations on words in one slot, by lane 0, in order. All are checked before the first one runs.
 
+// Result words of the completion.
+shared uint s_results[2];
+
 const bool HAS_PACKED = (OPERATIONS >> OP_PACKED & 1u) != 0u;
 
 // A word of the program.

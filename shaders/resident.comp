@@ -33,6 +33,7 @@ layout(constant_id = 2) const uint MAX_PAUSE = 0u;
 #include "claim.glsl"
 #include "execute.glsl"
 #include "finish.glsl"
+#include "run.glsl"
 
 // A busy worker looks at the host at least this often, for more urgent work and for LEAVE.
 const uint BUSY_TURNS_PER_POLL = 16u;
@@ -75,30 +76,39 @@ Look await_work(inout Worker worker) {
     }
 }
 
-// Claims a tile of a slot at the front of a partition and runs it.
-void act(inout Worker worker, Look look) {
-    // Partitions that stood back get another chance when there is nothing else.
-    if ((look.seen & SEEN_WORK & ~worker.blocked) == 0u) { worker.blocked = 0u; }
-    Claim claim = choose(worker, look.seen);
+// Claims a tile of the slot at the front of a partition and runs it. Gives whether there was one.
+uint run_tile(inout Worker worker, Look look, Claim claim) {
     load_slot(claim.index);
     meet();
-    uint taken = take_tile(worker, claim);
-    if (leaves_work(look, claim, taken)) { mirror(look); }
-    // What is there cannot be taken: by this worker not now, or by nobody until a fence passes.
-    if (taken == 0u) { pause(worker); }
+    uint taken = take_tile(claim);
+    if (leaves_work(look, claim, min(taken, 1u))) { mirror(look); }
     if (taken != 0u) {
-        worker.looks = 0u;
         Tile tile;
         Verdict verdict = prepare(claim, worker, tile);
         if (taken == TAKEN_SPARED) { tile.operation = 0u; }
         execute(claim, tile);
         finish_tile(claim, verdict);
     }
+    return min(taken, 1u);
+}
+
+// Claims at the front of a partition and runs what it gets.
+void act(inout Worker worker, Look look) {
+    // Partitions that stood back get another chance when there is nothing else.
+    if ((look.seen & SEEN_WORK & ~worker.blocked) == 0u) { worker.blocked = 0u; }
+    Claim claim = choose(worker, look.seen);
+    uint taken = HAS_SCALARS ? run_scalars(worker, look, claim) : 0u;
+    if (taken == 0u) { taken = run_tile(worker, look, claim); }
+    count_claimed(worker, claim, taken);
+    if (taken != 0u) { worker.looks = 0u; }
+    // What is there cannot be taken: by this worker not now, or by nobody until a fence passes.
+    if (taken == 0u) { pause(worker); }
 }
 
 void enter() {
     load_geometry();
     if (LANE == 0u) {
+        s_ends = 0u;
         uint resident = local_add(LOCAL_RESIDENT, 1u) + 1u;
         atomicMax(region(REGION_LOCAL).w[LOCAL_COUNTERS + COUNTER_RESIDENT_PEAK], resident, RELAXED);
     }
@@ -111,6 +121,7 @@ void enter() {
 
 // `cut`: a loop of the worker was ended by the driver. It should never be; the host sees it by a quantum that is not counted.
 void leave(Worker worker, bool cut) {
+    return_lease(worker);
     meet_device();
     if (LANE == 0u) {
         if (cut) { local_add(LOCAL_COUNTERS + COUNTER_QUANTA, 0xffffffffu); }
@@ -131,15 +142,12 @@ void leave(Worker worker, bool cut) {
 
 // What was seen in the last look is there for all lanes and workers from here on.
 void share(Look look) {
-    if (LANE < POLLED_WORDS) { s_hot[LANE] = look.hot; }
+    if (LANE < POLLED_WORDS) {
+        s_hot[LANE] = look.hot;
+        s_ahead[LANE] = look.ahead;
+    }
     meet_device();
     if ((look.seen & SEEN_WORK) == 0u || (look.seen & SEEN_LEAVE) != 0u) { mirror(look); }
-}
-
-// Another worker may look at the host while this one acts.
-void return_lease(inout Worker worker) {
-    if (worker.leased && LANE == HOT_LEASE) { local_store(LOCAL_HOT + HOT_LEASE, 0u); }
-    worker.leased = false;
 }
 
 void main() {
@@ -155,7 +163,6 @@ void main() {
             if (LANE == HOT_SNAPSHOT_SERVED) { local_store(LOCAL_HOT + HOT_SNAPSHOT_SERVED, look.polled); }
             publish_counters();
         }
-        return_lease(worker);
         if ((look.seen & SEEN_LEAVE) != 0u || worker.fuel < MAX_TILE_FUEL) {
             cut = false;
             break;

@@ -15,7 +15,7 @@ use std::fmt;
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicU32, Ordering, compiler_fence, fence};
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 use vyre_protocol::words::SharedWords;
@@ -289,6 +289,16 @@ impl SharedWords for Region {
         }
     }
 
+    fn store_words(&self, index: usize, words: &[u32]) {
+        let last = words.len().checked_sub(1).and_then(|last| self.word(index.checked_add(last)?));
+        // One check for all: with the last word inside, so are those before it.
+        let Some(first) = last.and_then(|_| self.word(index)) else { return };
+        for (i, word) in words.iter().enumerate() {
+            // SAFETY: `index + i` is at most the index of the last word, which lies inside.
+            unsafe { AtomicU32::from_ptr(first.as_ptr().add(i)) }.store(*word, Ordering::Relaxed);
+        }
+    }
+
     fn publish_fence(&self) {
         match self.order {
             WriteOrder::Cached => fence(Ordering::Release),
@@ -299,8 +309,8 @@ impl SharedWords for Region {
 
 /// Drains write-combining buffers and orders all stores before it against all after it.
 fn store_barrier() {
-    // The fence keeps the compiler from moving stores across the instruction below.
-    fence(Ordering::SeqCst);
+    // Keeps the compiler from moving stores across the instruction below.
+    compiler_fence(Ordering::SeqCst);
     #[cfg(target_arch = "x86_64")]
     // SAFETY: `sfence` is part of SSE, which every x86-64 processor has; it touches no memory.
     unsafe {

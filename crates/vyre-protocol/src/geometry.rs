@@ -6,6 +6,8 @@
 //! without 64-bit integers can count it. At most `length` tickets of a partition are outstanding, so 32 bits are never
 //! ambiguous.
 
+use core::ops::Range;
+
 use crate::header::{HEADER_BYTES, RegionKind};
 
 /// Number of priorities, and of the ring's partitions.
@@ -193,6 +195,22 @@ impl Partition {
         self.wire(ticket) / self.length + 1
     }
 
+    /// Index in the ring and sequence word of each of these tickets: [`slot`](Self::slot) and [`sequence`](Self::sequence), without
+    /// a division for each.
+    pub fn places(self, tickets: Range<u64>) -> impl Iterator<Item = (u32, u32)> {
+        let end = self.first + self.length;
+        let laps = self.laps();
+        let mut next = if self.length == 0 { (0, 0) } else { (self.slot(tickets.start), self.sequence(tickets.start)) };
+        tickets.map(move |_| {
+            let (place, sequence) = next;
+            next = match place + 1 == end {
+                true => (self.first, if sequence == laps { 1 } else { sequence + 1 }),
+                false => (place + 1, sequence),
+            };
+            (place, sequence)
+        })
+    }
+
     /// The 64-bit ticket whose wire form is `wire` and which is one of the `length` last before `published`.
     ///
     /// `None` where no such ticket exists: the device named one that cannot be outstanding.
@@ -202,8 +220,8 @@ impl Partition {
         if wire as u64 >= modulus {
             return None;
         }
-        let back = (self.wire(published) as u64 + modulus - wire as u64) % modulus;
-        let back = if back == 0 { modulus } else { back };
+        let (newest, wire) = (self.wire(published) as u64, wire as u64);
+        let back = if newest > wire { newest - wire } else { newest + modulus - wire };
         if back > published || back > self.length as u64 { None } else { Some(published - back) }
     }
 }

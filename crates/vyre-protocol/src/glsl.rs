@@ -138,6 +138,8 @@ const OFFSETS: &[(&str, &[(&str, u32)])] = &[
             ("CHUNK_BYTES", operation::CHUNK_BYTES),
             ("ACCUMULATORS", operation::ACCUMULATORS),
             ("MAX_BINS", operation::MAX_BINS),
+            ("SCALAR_OPERATIONS", operation::SCALAR_OPERATIONS),
+            ("RUN_SLOTS", operation::RUN_SLOTS),
             ("LOG_ARGS", debuglog::LOG_ARGS as u32),
             ("PACKED_WORDS", packed::PACKED_WORDS as u32),
             ("PACKED_CODE_BITS", packed::CODE_BITS),

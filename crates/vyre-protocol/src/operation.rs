@@ -117,6 +117,23 @@ pub const ACCUMULATORS: u32 = 32;
 /// Most bins of HISTOGRAM.
 pub const MAX_BINS: u32 = 256;
 
+/// Operations that a single lane runs on at most one word: bit `c` for code `c`. A worker takes several slots of these at once, if each
+/// has one tile. Slots of one run are in no order among each other, as slots of several workers are.
+pub const SCALAR_OPERATIONS: u32 = 1 << Operation::Nop.code()
+    | 1 << Operation::StoreU32.code()
+    | 1 << Operation::LoadU32.code()
+    | 1 << Operation::AtomicAdd.code()
+    | 1 << Operation::CompareSwap.code();
+
+/// Most slots that a worker takes at once.
+pub const RUN_SLOTS: u32 = 32;
+
+/// Whether a slot is one that a single lane runs, so that it can be taken together with others.
+#[must_use]
+pub const fn is_scalar(operation: u32, tiles: u32) -> bool {
+    tiles == 1 && operation < u32::BITS && SCALAR_OPERATIONS >> operation & 1 == 1
+}
+
 /// Whether results lie in memory without stamps, so that a completion says nothing of when the host may read them.
 #[must_use]
 pub const fn leaves_bulk(code: u32) -> bool {

@@ -199,6 +199,8 @@ pub struct Ring<W> {
     taken: [u64; PARTITIONS],
     /// Tickets below which the device sees all, in each partition: its doorbell.
     visible: [u64; PARTITIONS],
+    /// Tickets taken that are not visible, in all partitions.
+    unseen: u64,
     /// What was committed behind a reservation that was not, first ticket to end, in each partition.
     waiting: [BTreeMap<u64, u64>; PARTITIONS],
     /// Per slot of the ring.
@@ -222,6 +224,7 @@ impl<W: SharedWords> Ring<W> {
             memory,
             taken: [0; PARTITIONS],
             visible: [0; PARTITIONS],
+            unseen: 0,
             waiting: [const { BTreeMap::new() }; PARTITIONS],
             busy: vec![None; geometry.counts().slots as usize],
             tenants: Tenants::new(geometry.counts().tenants),
@@ -283,11 +286,12 @@ impl<W: SharedWords> Ring<W> {
         let partition = self.geometry.partition(priority);
         let first = self.taken[priority.index()];
         let end = first + slots.len() as u64;
-        for (ticket, slot) in (first..end).zip(slots) {
-            self.busy[partition.slot(ticket) as usize] = Some(Occupant { tenant: slot.tenant, abandoned: false });
+        for ((place, _), slot) in partition.places(first..end).zip(slots) {
+            self.busy[place as usize] = Some(Occupant { tenant: slot.tenant, abandoned: false });
             self.tenants.published(slot.tenant, self.now);
         }
         self.taken[priority.index()] = end;
+        self.unseen += slots.len() as u64;
         self.tally.published += slots.len() as u64;
         Ok(Reservation { priority, tickets: first..end })
     }
@@ -300,13 +304,8 @@ impl<W: SharedWords> Ring<W> {
             return;
         }
         let partition = self.geometry.partition(priority);
-        for (ticket, slot) in tickets.clone().zip(slots) {
-            self.write(partition.slot(ticket), ticket, slot);
-        }
-        self.memory.slots.publish_fence();
-        for ticket in tickets.clone() {
-            let base = self.slot_word(partition.slot(ticket));
-            self.memory.slots.store(base, partition.sequence(ticket));
+        for (((place, sequence), ticket), slot) in partition.places(tickets.clone()).zip(tickets.clone()).zip(slots) {
+            self.write(place, sequence, ticket, slot);
         }
         self.memory.slots.publish_fence();
         self.show(priority, tickets);
@@ -340,6 +339,7 @@ impl<W: SharedWords> Ring<W> {
         while let Some(next) = self.waiting[index].remove(&end) {
             end = next;
         }
+        self.unseen -= end - self.visible[index];
         self.visible[index] = end;
         self.memory.control.store(DOORBELLS as usize + index, self.geometry.partition(priority).wire(end));
         self.memory.control.publish_fence();
@@ -356,16 +356,16 @@ impl<W: SharedWords> Ring<W> {
         self.publish_all(priority, &batch)
     }
 
-    /// Writes all of a slot but its sequence.
-    fn write(&self, place: u32, ticket: u64, slot: &Slot) {
+    /// Writes a slot, its sequence last. The doorbell, behind a fence, is what shows it to the device; so the words may reach memory
+    /// together, as write-combined ones do best.
+    fn write(&self, place: u32, sequence: u32, ticket: u64, slot: &Slot) {
         let mut slot = *slot;
         if slot.operation == Operation::Fence.code() {
             slot.args[0] = ticket as u32;
         }
         let base = self.slot_word(place);
-        for (i, word) in slot.to_words().into_iter().enumerate().skip(1) {
-            self.memory.slots.store(base + i, word);
-        }
+        self.memory.slots.store_words(base + 1, &slot.to_words()[1..]);
+        self.memory.slots.store(base, sequence);
     }
 
     fn check(&self, priority: Priority, slots: &[Slot]) -> Result<(), PublishError> {
@@ -377,14 +377,15 @@ impl<W: SharedWords> Ring<W> {
             return Err(PublishError::TooMany { priority, given: slots.len(), length: partition.length });
         }
         let tenants = self.geometry.counts().tenants;
-        for (index, (ticket, slot)) in (self.taken[priority.index()]..).zip(slots).enumerate() {
+        let first = self.taken[priority.index()];
+        let places = partition.places(first..first + slots.len() as u64);
+        for (index, ((place, _), slot)) in places.zip(slots).enumerate() {
             slot.validate(tenants).map_err(|source| PublishError::Slot { index, source })?;
             let before = || slots[..index].iter().filter(|other| other.tenant == slot.tenant).count() as u64;
             let admitted = self.tenants.admit(slot, before, self.now);
             admitted.map_err(|source| PublishError::Tenant { index, source })?;
-            let place = partition.slot(ticket);
             if self.busy[place as usize].is_some() {
-                let ticket = ticket - u64::from(partition.length);
+                let ticket = first + index as u64 - u64::from(partition.length);
                 return Err(PublishError::Occupied { priority, index: place, ticket });
             }
         }
@@ -428,7 +429,8 @@ impl<W: SharedWords> Ring<W> {
         let visible = self.visible[priority.index()];
         let number = partition.widen(wire.wire_ticket, visible);
         // Whose slot it was the host knows itself; what the device says of it is not asked.
-        let occupant = number.and_then(|number| self.busy[partition.slot(number) as usize].take());
+        let place = partition.first + wire.wire_ticket.checked_rem(partition.length).unwrap_or(0);
+        let occupant = number.and_then(|_| self.busy[place as usize].take());
         let (Some(number), Some(occupant)) = (number, occupant) else {
             return Err(ReapError::Ticket { priority, wire: wire.wire_ticket, visible });
         };
@@ -523,6 +525,7 @@ impl<W: SharedWords> Ring<W> {
                 }
             }
             self.visible[priority.index()] = end;
+            self.unseen = 0;
             self.waiting[priority.index()].clear();
         }
         cancelled
@@ -531,7 +534,6 @@ impl<W: SharedWords> Ring<W> {
     /// Outstanding slots that the device sees. Those that are reserved, and those behind them in their partitions, it does not see yet.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
-        let unseen: u64 = self.taken.iter().zip(&self.visible).map(|(taken, visible)| taken - visible).sum();
-        self.tally.outstanding() - unseen
+        self.tally.outstanding() - self.unseen
     }
 }

@@ -27,6 +27,13 @@ pub trait SharedWords: Send + Sync {
     /// Stores a word without ordering anything.
     fn store(&self, index: usize, value: u32);
 
+    /// Stores words one behind the other without ordering anything: a line of write-combined memory in one go.
+    fn store_words(&self, index: usize, words: &[u32]) {
+        for (i, word) in words.iter().enumerate() {
+            self.store(index + i, *word);
+        }
+    }
+
     /// Makes every earlier store of this thread visible before any later one, on write-combined memory too (`sfence` on
     /// x86-64, `dsb st` on Arm; a release fence where the memory is ordinary).
     fn publish_fence(&self);
@@ -44,6 +51,9 @@ impl<T: Deref<Target: SharedWords> + Send + Sync> SharedWords for T {
     }
     fn store(&self, index: usize, value: u32) {
         self.deref().store(index, value);
+    }
+    fn store_words(&self, index: usize, words: &[u32]) {
+        self.deref().store_words(index, words);
     }
     fn publish_fence(&self) {
         self.deref().publish_fence();

@@ -4,7 +4,7 @@ use vyre_protocol::control::{DOORBELLS, POLLED_WORDS};
 use vyre_protocol::geometry::PARTITIONS;
 use vyre_protocol::header::{HEADER_WORDS, RegionKind};
 use vyre_protocol::local::{COMPLETED, COUNTERS, HOT, HOT_LEASE, MIRROR, SLOT_STATE_WORDS, SLOT_STATES};
-use vyre_protocol::operation::Operation;
+use vyre_protocol::operation::{Operation, RUN_SLOTS, is_scalar};
 use vyre_protocol::slot::{MAX_TILES, SLOT_WORDS};
 use vyre_protocol::words::SharedWords;
 
@@ -23,6 +23,16 @@ pub(crate) struct Claim {
     pub(crate) tile: u32,
     /// Of the slot.
     pub(crate) tiles: u32,
+}
+
+/// Where to claim.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Choice {
+    pub(crate) priority: u32,
+    /// Slots that may be taken at once.
+    pub(crate) most: u32,
+    /// From above, while a lower partition has work.
+    above: bool,
 }
 
 /// Words of a slot state.
@@ -60,19 +70,19 @@ impl Worker<'_> {
         }
     }
 
-    /// Whether a partition has slots between its front and its doorbell. A look is not one moment: where the front that it saw
+    /// Slots of a partition between its front and its doorbell. A look is not one moment: where the front that it saw
     /// is beyond the doorbell that it saw, others have taken all that this look may speak for.
-    fn is_pending(&self, priority: u32) -> bool {
+    fn ahead(&self, priority: u32) -> u32 {
         let (doorbell, front) = (self.polled[priority as usize], self.hot[priority as usize]);
         let (_, length, laps) = self.partitions[priority as usize];
         let wrapped = if doorbell < front { length * laps } else { 0 };
         let ahead = doorbell.wrapping_sub(front).wrapping_add(wrapped);
-        ahead.wrapping_sub(1) < length
+        if ahead <= length { ahead } else { 0 }
     }
 
     /// Partitions that have work, as of the last look.
     fn pending(&self) -> u32 {
-        (0..PARTITIONS as u32).filter(|&p| self.is_pending(p)).fold(0, |mask, p| mask | 1 << p)
+        (0..PARTITIONS as u32).filter(|&p| self.ahead(p) > 0).fold(0, |mask, p| mask | 1 << p)
     }
 
     /// The generation behind this one: wire tickets wrap after the partition's laps.
@@ -80,22 +90,28 @@ impl Worker<'_> {
         if claim.generation + 1 == self.partitions[claim.priority as usize].2 { 0 } else { claim.generation + 1 }
     }
 
-    /// Moves the front past the claim's slot, unless others have.
-    pub(crate) fn advance(&self, claim: Claim) {
+    /// The claim on the ticket that many behind a partition's front, as of the last look; at most a lap.
+    pub(crate) fn claim_behind(&self, priority: u32, by: u32) -> Claim {
+        let (first, length, laps) = self.partitions[priority as usize];
+        let ticket = (u64::from(self.hot[priority as usize]) + u64::from(by)) % u64::from(length * laps);
+        let ticket = ticket as u32;
+        Claim { priority, ticket, generation: ticket / length, index: first + ticket % length, tile: 0, tiles: 1 }
+    }
+
+    /// Moves the front that many slots past the claim's, unless others have moved it.
+    pub(crate) fn advance(&self, claim: Claim, by: u32) {
         let (_, length, laps) = self.partitions[claim.priority as usize];
-        let next = if claim.ticket + 1 == length * laps { 0 } else { claim.ticket + 1 };
-        self.local.swap(HOT + claim.priority, claim.ticket, next);
+        let next = (u64::from(claim.ticket) + u64::from(by)) % u64::from(length * laps);
+        self.local.swap(HOT + claim.priority, claim.ticket, next as u32);
     }
 
     /// Takes one tile of the slot at the partition's front; advances the front past a slot that has none left, but not past a fence:
-    /// only what completes that does. The tag in the
-    /// tiles word makes a stale front harmless: with the tag behind, this worker's view is old, and nothing is done.
-    fn take_from(&self, priority: u32) -> Option<Claim> {
-        let (first, length, _) = self.partitions[priority as usize];
-        let ticket = self.hot[priority as usize];
-        let (generation, index) = (ticket / length, first + ticket % length);
+    /// only what completes that does. The tag in the tiles word makes a stale front harmless: with the tag behind, this worker's view is old, and nothing is done.
+    pub(crate) fn take_tile(&self, priority: u32) -> Option<Claim> {
+        let front = self.claim_behind(priority, 0);
+        let Claim { generation, index, .. } = front;
         // Reserved but not yet published, or our front is stale.
-        if self.region(RegionKind::Ring).load_acquire(slot_word(index, 0)) != generation + 1 {
+        if !self.is_published(front) {
             return None;
         }
         if self.is_held(priority, index) {
@@ -103,21 +119,32 @@ impl Worker<'_> {
         }
         let word = self.local.load_acquire(state_word(index, STATE_TILES) as usize);
         let tiles = self.region(RegionKind::Ring).load(slot_word(index, 2)).clamp(1, MAX_TILES);
-        let claim = Claim { priority, ticket, generation, index, tile: word & 0xffff, tiles };
+        let claim = Claim { tile: word & 0xffff, tiles, ..front };
         let tag = word >> 16;
         let ours = tag == generation & 0xffff;
-        let left = ours && claim.tile < tiles;
+        let left = ours && claim.tile < tiles && !self.is_scalar(claim);
         let taken = left && self.local.swap(state_word(index, STATE_TILES), word, word + 1);
         let last = taken && claim.tile + 1 == tiles;
         let exhausted = if ours { !left } else { tag == self.next_generation(claim) & 0xffff };
         let is_fence = self.region(RegionKind::Ring).load(slot_word(index, 1)) == Operation::Fence.code();
         if (last || exhausted) && !is_fence {
-            self.advance(claim);
+            self.advance(claim, 1);
         }
         if last {
             self.local.add(COUNTERS, 1, Ordering::Relaxed);
         }
         taken.then_some(claim)
+    }
+
+    /// Whether the host has published the slot of this very generation.
+    pub(crate) fn is_published(&self, claim: Claim) -> bool {
+        self.region(RegionKind::Ring).load_acquire(slot_word(claim.index, 0)) == claim.generation + 1
+    }
+
+    /// Whether the published slot is one of a run's.
+    pub(crate) fn is_scalar(&self, claim: Claim) -> bool {
+        let word = |word| self.region(RegionKind::Ring).load(slot_word(claim.index, word));
+        is_scalar(word(1), word(2))
     }
 
     /// Whether a fence stands there for which slots before it have yet to complete.
@@ -126,10 +153,9 @@ impl Worker<'_> {
         word(1) == Operation::Fence.code() && word(10) != self.local.load_acquire((COMPLETED + priority) as usize)
     }
 
-    /// Takes a tile, higher partitions first. After [`STARVATION_GUARD`] claims from above while lower work waits, the next
-    /// lower partition with work goes first once. A partition that gives nothing stands back until another gave something, so
-    /// that a stalled producer delays only its own partition.
-    pub(crate) fn claim_tile(&mut self) -> Option<Claim> {
+    /// Where to claim next, higher partitions first. After [`STARVATION_GUARD`] claims from above while lower work waits, the next
+    /// lower partition with work goes first once.
+    pub(crate) fn choose(&mut self) -> Option<Choice> {
         let mask = self.pending() & !self.blocked;
         if mask == 0 {
             self.blocked = 0;
@@ -138,10 +164,20 @@ impl Worker<'_> {
         let lower = mask & (mask - 1);
         let guarded = lower != 0 && self.above >= STARVATION_GUARD;
         let priority = if guarded { lower } else { mask }.trailing_zeros();
-        let claim = self.take_from(priority);
-        self.blocked = if claim.is_some() { 0 } else { self.blocked | 1 << priority };
-        self.above = if guarded || lower == 0 { 0 } else { self.above + u32::from(claim.is_some()) };
-        claim
+        let above = lower != 0 && !guarded;
+        let most = match () {
+            () if guarded => 1,
+            () if above => STARVATION_GUARD - self.above,
+            () => RUN_SLOTS,
+        };
+        Some(Choice { priority, most: most.min(self.ahead(priority)), above })
+    }
+
+    /// Counts what a claim has given. A partition that gives nothing stands back until another gave something, so that a stalled
+    /// producer delays only its own partition.
+    pub(crate) fn count_claimed(&mut self, choice: Choice, taken: u32) {
+        self.blocked = if taken != 0 { 0 } else { self.blocked | 1 << choice.priority };
+        self.above = if choice.above { self.above + taken } else { 0 };
     }
 
     /// Takes the lease to look at the host, if the last look found it free.

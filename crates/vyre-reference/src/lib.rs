@@ -2,7 +2,7 @@
 //!
 //! Two uses: the oracle that every device is tested against, and the engine of machines without a Vulkan device. Its functions
 //! stand beside the GLSL that they mirror: `claim.rs` beside `claim.glsl`, `execute.rs` beside `execute.glsl`, `ops.rs` and `packed.rs` beside `op_*.glsl`,
-//! `finish.rs` beside `finish.glsl`, `worker.rs` beside `resident.comp` and `report.glsl`. Where the kernel spreads work over
+//! `finish.rs` beside `finish.glsl`, `run.rs` beside `run.glsl`, `worker.rs` beside `resident.comp` and `report.glsl`. Where the kernel spreads work over
 //! lanes, a worker here does it in one thread.
 #![forbid(unsafe_code)]
 
@@ -14,6 +14,7 @@ mod finish;
 mod model;
 mod ops;
 mod packed;
+mod run;
 mod span;
 mod sync;
 mod worker;

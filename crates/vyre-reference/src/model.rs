@@ -71,14 +71,11 @@ impl Device {
         Worker::new(&self.regions, &self.resources, &self.completed, id, 2)
     }
 
-    /// Looks at the host and runs a tile, if there is one.
+    /// Looks at the host and runs what there is to be taken.
     fn step(&self, id: u32) -> bool {
         let mut worker = self.worker(id);
         worker.look(true);
-        let Some(claim) = worker.claim_tile() else { return false };
-        let (slot, result) = worker.execute(claim);
-        worker.finish_tile(claim, &slot, result);
-        true
+        worker.act() != 0
     }
 
     /// A thread that takes that many steps.
@@ -155,6 +152,19 @@ fn one_slot_two_workers() {
     workers.into_iter().for_each(|worker| worker.join().unwrap());
     let completions = device.finish(&mut ring);
     assert_eq!((numbers(&completions), device.memory.load(0)), (vec![0], 1));
+}
+
+/// Three slots in a row beside two workers: each takes what it finds in one go, and each slot runs once.
+fn run_of_slots() {
+    let device = Device::new(3);
+    let mut ring = device.ring();
+    let workers = [device.spawn(1, 1), device.spawn(2, 1)];
+    ring.publish(Priority::Normal, &word(Operation::AtomicAdd, 1)).unwrap();
+    ring.publish_all(Priority::Normal, &[word(Operation::AtomicAdd, 2), word(Operation::AtomicAdd, 4)]).unwrap();
+    workers.into_iter().for_each(|worker| worker.join().unwrap());
+    let mut order = numbers(&device.finish(&mut ring));
+    order.sort_unstable();
+    assert_eq!((order, device.memory.load(0)), (vec![0, 1, 2], 7));
 }
 
 /// What a slot stored is there for whoever has its completion.
@@ -291,6 +301,11 @@ fn park_and_wake() {
 #[test]
 fn a_slot_runs_once() {
     explore("one slot, two workers", 2, one_slot_two_workers);
+}
+
+#[test]
+fn a_run_of_slots_runs_once() {
+    explore("run of slots, two workers", 2, run_of_slots);
 }
 
 #[test]

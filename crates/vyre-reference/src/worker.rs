@@ -13,7 +13,9 @@ use vyre_protocol::stamped;
 use vyre_protocol::status::{self, LAUNCH, LAUNCH_STAMP, LaunchReport};
 use vyre_protocol::words::SharedWords;
 
+use crate::claim::Choice;
 use crate::engine::{Bell, Regions, Resources};
+use crate::run::Ran;
 use crate::span::Span;
 use crate::sync::{Ordering, spin_loop, yield_now};
 
@@ -43,6 +45,8 @@ pub(crate) struct Worker<'a> {
     /// Holds the poll lease.
     pub(crate) leased: bool,
     pub(crate) scratch: Vec<u8>,
+    /// Slots of the run at hand; empty between two.
+    pub(crate) ran: Vec<Ran>,
     /// Turns since the last poll.
     busy: u32,
     turns: u32,
@@ -100,6 +104,7 @@ impl<'a> Worker<'a> {
             blocked: 0,
             leased: false,
             scratch: Vec::new(),
+            ran: Vec::new(),
             busy: 0,
             turns: 0,
             idle_turns: 0,
@@ -187,29 +192,43 @@ impl<'a> Worker<'a> {
             return false;
         }
         self.fuel -= TURN_FUEL;
-        let claim = self.claim_tile();
-        self.busy = if claim.is_some() { self.busy + 1 } else { BUSY_TURNS_PER_POLL };
+        let taken = self.act();
+        self.tiles += taken;
+        if taken != 0 {
+            self.busy += 1;
+            self.idle_streak = 0;
+        } else {
+            self.busy = BUSY_TURNS_PER_POLL;
+            self.idle_turns += 1;
+            self.idle_streak += 1;
+            // The host that would publish more may need this very processor.
+            if self.idle_streak < SPINS { spin_loop() } else { yield_now() }
+        }
         if self.busy >= BUSY_TURNS_PER_POLL {
             self.busy = 0;
             self.leased = self.take_lease();
         }
-        match claim {
-            Some(claim) => {
-                let (slot, result) = self.execute(claim);
-                self.tiles += 1;
-                // After a long tile it looks at the host at once: what is more urgent waits for one tile only.
-                self.busy += slot.length / claim.tiles / BYTES_PER_BUSY_TURN;
-                self.idle_streak = 0;
-                self.finish_tile(claim, &slot, result);
-            }
-            None => {
-                self.idle_turns += 1;
-                self.idle_streak += 1;
-                // The host that would publish more may need this very processor.
-                if self.idle_streak < SPINS { spin_loop() } else { yield_now() }
-            }
-        }
         self.look(self.leased);
+        true
+    }
+
+    /// Claims by what the last look has seen, and runs what it gets: a run of scalar slots, or one tile of another slot. Gives how many.
+    pub(crate) fn act(&mut self) -> u32 {
+        let Some(choice) = self.choose() else { return 0 };
+        let mut taken = self.run_scalars(choice);
+        if taken == 0 {
+            taken = u32::from(self.run_tile(choice));
+        }
+        self.count_claimed(choice, taken);
+        taken
+    }
+
+    fn run_tile(&mut self, choice: Choice) -> bool {
+        let Some(claim) = self.take_tile(choice.priority) else { return false };
+        let (slot, result) = self.execute(claim);
+        // After a long tile it looks at the host at once: what is more urgent waits for one tile only.
+        self.busy += slot.length / claim.tiles / BYTES_PER_BUSY_TURN;
+        self.finish_tile(claim, &slot, result);
         true
     }
 

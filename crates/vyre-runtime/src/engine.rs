@@ -51,6 +51,12 @@ impl SharedWords for Words {
             Words::Device(words) => words.store(index, value),
         }
     }
+    fn store_words(&self, index: usize, words: &[u32]) {
+        match self {
+            Words::Host(all) => all.store_words(index, words),
+            Words::Device(all) => all.store_words(index, words),
+        }
+    }
     fn publish_fence(&self) {
         match self {
             Words::Host(words) => words.publish_fence(),

@@ -53,7 +53,10 @@ impl Runtime {
 
     pub(crate) fn reap_ring(&mut self) -> Result<Option<Completion>, WaitError> {
         while let Some(completion) = self.ring.reap()? {
-            self.engine.note_outstanding(self.ring.in_flight());
+            // What the relay must hear is that nothing is left; that something is, it has heard.
+            if self.ring.in_flight() == 0 {
+                self.engine.note_outstanding(0);
+            }
             if self.ring.tally().outstanding() == 0 {
                 self.table.sweep();
             }

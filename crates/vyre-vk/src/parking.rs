@@ -33,8 +33,10 @@ pub(crate) struct Parking {
 
 impl Parking {
     /// Tells how many slots are outstanding; wakes a parked relay when there are some.
+    /// One thread at a time does.
     pub(crate) fn note(&self, slots: u64) {
-        let before = self.outstanding.swap(slots, Ordering::Relaxed);
+        let before = self.outstanding.load(Ordering::Relaxed);
+        self.outstanding.store(slots, Ordering::Relaxed);
         if before == 0 && slots != 0 {
             self.wakes.fetch_add(1, Ordering::Relaxed);
             // Pairs with the fence in `park`: either the relay sees the slots, or we see that it is parked.

@@ -5,7 +5,7 @@
 //! workers leave, nothing is in flight, and the thread sleeps until [`Relay::note_outstanding`] wakes it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use vyre_protocol::words::SharedWords;
 
 use crate::device::DeviceQuirks;
 use crate::error::{DeviceLost, VulkanError};
-use crate::gpu::{Gpu, lock};
+use crate::gpu::Gpu;
 use crate::kernel::Kernel;
 use crate::parking::Parking;
 use crate::quantum;
@@ -48,7 +48,7 @@ struct Shared {
     stop: AtomicBool,
     /// Raised by tests: the relay behaves as if the next call had lost the device.
     lose: Arc<AtomicBool>,
-    lost: Mutex<Option<DeviceLost>>,
+    lost: OnceLock<DeviceLost>,
 }
 
 /// A running relay. Dropping it stops it.
@@ -99,7 +99,7 @@ impl Relay {
     }
 
     pub(crate) fn health(&self) -> Result<(), DeviceLost> {
-        lock(&self.shared.lost).map_or(Ok(()), Err)
+        self.shared.lost.get().map_or(Ok(()), |lost| Err(*lost))
     }
 
     /// Makes the workers leave and joins the thread; gives the command buffers back.
@@ -149,7 +149,8 @@ impl Runner {
         if let Err(source) = self.turns() {
             let lost = DeviceLost { quanta: self.shared.finished.load(Ordering::Relaxed), source };
             tracing::error!("{lost}");
-            *lock(&self.shared.lost) = Some(lost);
+            // Set once: the thread ends here.
+            let _ = self.shared.lost.set(lost);
         }
         self.work.quanta
     }

@@ -35,15 +35,22 @@ const SAMPLES: u32 = 20_000;
 /// Rounds in which the two take turns; one more before them warms both up.
 const ROUNDS: u32 = 20;
 
+/// Round trips behind a wake from a park that are not counted.
+const WARM_UP: u32 = 20;
+
 pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
     let park_after = Duration::from_millis(1);
     let workers = arguments.common.workers;
     let options = Options { workers, park_after, operations: NOP_ONLY, ..Options::new(Counts::default())? };
     let mut runtime = Runtime::open(&arguments.common.device.choice(), &options)?;
     let mut rival = rival(&runtime, Geometry::new(Counts::default())?, 1)?;
-    let (mut live, mut submitted) = (Samples::new()?, Samples::new()?);
+    let [mut live, mut submitted, mut woken] = [Samples::new()?, Samples::new()?, Samples::new()?];
     for round in 0..=ROUNDS {
         let samples = || 0..arguments.samples / ROUNDS;
+        let wake = round_trip(&mut runtime)?;
+        for _ in 0..WARM_UP {
+            round_trip(&mut runtime)?;
+        }
         let ours: Vec<_> = samples().map(|_| round_trip(&mut runtime)).collect::<Result<_, _>>()?;
         let mut theirs = Vec::new();
         if let Some((rival, _)) = &mut rival {
@@ -52,11 +59,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
         }
         if round > 0 {
             live.add_round(ours)?;
+            woken.add_round([wake])?;
             submitted.add_round(theirs)?;
         }
     }
-    let ways = [("live ring", &live), ("submit + fence", &submitted)];
-    let ways = &ways[..1 + usize::from(rival.is_some())];
+    let ways = [("live ring", &live), ("submit + fence", &submitted), ("live ring, parked before", &woken)];
+    let ways = &ways[..if rival.is_some() { 3 } else { 1 }];
     let report = Report {
         bench: "latency",
         engine: runtime.engine().to_string(),
@@ -72,7 +80,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
             title: "Round trip of a NOP: share of slots that took longer".into(),
             x: Axis { label: "microseconds", log: true },
             y: Axis { label: "share of slots", log: true },
-            curves: ways.iter().map(|(name, samples)| samples.tail(*name)).collect(),
+            curves: ways[..ways.len().min(2)].iter().map(|(name, samples)| samples.tail(*name)).collect(),
         }],
         notes: super::reference_note(&runtime),
     };

@@ -84,6 +84,15 @@ fn stamps_are_never_zero_and_differ_from_lap_to_lap_across_the_wrap() {
 
 proptest! {
     #[test]
+    fn places_are_those_of_each_ticket(first in 0..100_u32, length in 1..=1_000_000_u32, laps in 0..3_u64, back in 0..50_u64) {
+        let partition = Partition { first, length };
+        let start = (laps * u64::from(partition.modulus())).saturating_sub(back);
+        let places: Vec<_> = partition.places(start..start + 100).collect();
+        let expected: Vec<_> = (start..start + 100).map(|ticket| (partition.slot(ticket), partition.sequence(ticket))).collect();
+        prop_assert_eq!(places, expected);
+    }
+
+    #[test]
     fn wire_tickets_widen_back_for_every_outstanding_ticket(
         length in 1_u32..1 << 20, lap in 0_u64..1 << 30, rest: u32, back in 1_u64..1 << 20,
     ) {

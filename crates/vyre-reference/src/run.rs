@@ -1,0 +1,56 @@
+//! Runs of scalar slots: the same functions as `run.glsl`, one slot after another where the kernel has a lane for each.
+
+use vyre_protocol::local::COUNTERS;
+use vyre_protocol::slot::Slot;
+use vyre_protocol::words::SharedWords;
+
+use crate::claim::{Choice, Claim, STATE_TILES, state_word};
+use crate::execute::Refusal;
+use crate::ops::Results;
+use crate::sync::Ordering;
+use crate::worker::Worker;
+
+/// A slot of a run that was taken, and what came of it.
+pub(crate) type Ran = (Claim, Slot, Result<Results, Refusal>);
+
+impl Worker<'_> {
+    /// Takes and runs the scalar slots at the partition's front. Gives how many it has run.
+    pub(crate) fn run_scalars(&mut self, choice: Choice) -> u32 {
+        let in_run = |by: &u32| self.continues_run(self.claim_behind(choice.priority, *by));
+        let length = (0..choice.most).take_while(in_run).count() as u32;
+        if length == 0 {
+            return 0;
+        }
+        // Beside the slots' own words the front is only a hint, so the order of the two does not matter: it passes no slot that nobody
+        // takes. On a device they happen in either order.
+        self.advance(self.claim_behind(choice.priority, 0), length);
+        let mut ran = std::mem::take(&mut self.ran);
+        for by in 0..length {
+            let claim = self.claim_behind(choice.priority, by);
+            if self.take_scalar(claim) {
+                let (slot, result) = self.execute(claim);
+                ran.push((claim, slot, result));
+            }
+        }
+        let count = ran.len() as u32;
+        if count != 0 {
+            self.local.add(COUNTERS, count, Ordering::Relaxed);
+            self.complete_run(choice.priority, &ran);
+        }
+        ran.clear();
+        self.ran = ran;
+        count
+    }
+
+    /// Whether a run goes on with this slot. One that others have taken, or completed, does not end it: the front passes that, too.
+    fn continues_run(&self, claim: Claim) -> bool {
+        let tag = self.local.load_acquire(state_word(claim.index, STATE_TILES) as usize) >> 16;
+        let known = tag == claim.generation & 0xffff || tag == self.next_generation(claim) & 0xffff;
+        known && self.is_published(claim) && self.is_scalar(claim)
+    }
+
+    fn take_scalar(&self, claim: Claim) -> bool {
+        let free = (claim.generation & 0xffff) << 16;
+        self.local.swap(state_word(claim.index, STATE_TILES), free, free + 1)
+    }
+}
