@@ -10,7 +10,7 @@ struct Claim {
     uint index;       // of the slot in the ring
     uint tile;
     uint tiles;       // of the slot
-    uint clock;       // when it was taken
+    uvec2 clock;      // when it was taken
 };
 
 // What a worker remembers during a quantum.

@@ -139,6 +139,7 @@ const OFFSETS: &[(&str, &[(&str, u32)])] = &[
             ("ACCUMULATORS", operation::ACCUMULATORS),
             ("MAX_BINS", operation::MAX_BINS),
             ("LOG_ARGS", debuglog::LOG_ARGS as u32),
+            ("LOG_TILE", debuglog::LOG_TILE),
             ("PACKED_WORDS", packed::PACKED_WORDS as u32),
             ("PACKED_CODE_BITS", packed::CODE_BITS),
             ("MAX_TILE_FUEL", launch::MAX_TILE_FUEL),

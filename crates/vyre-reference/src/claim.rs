@@ -23,6 +23,8 @@ pub(crate) struct Claim {
     pub(crate) tile: u32,
     /// Of the slot.
     pub(crate) tiles: u32,
+    /// When it was taken.
+    pub(crate) clock: u64,
 }
 
 /// Words of a slot state.
@@ -103,7 +105,8 @@ impl Worker<'_> {
         }
         let word = self.local.load_acquire(state_word(index, STATE_TILES) as usize);
         let tiles = self.region(RegionKind::Ring).load(slot_word(index, 2)).clamp(1, MAX_TILES);
-        let claim = Claim { priority, ticket, generation, index, tile: word & 0xffff, tiles };
+        let (tile, clock) = (word & 0xffff, self.clock());
+        let claim = Claim { priority, ticket, generation, index, tile, tiles, clock };
         let tag = word >> 16;
         let ours = tag == generation & 0xffff;
         let left = ours && claim.tile < tiles;

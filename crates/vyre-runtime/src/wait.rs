@@ -52,7 +52,9 @@ impl Runtime {
     }
 
     pub(crate) fn reap_ring(&mut self) -> Result<Option<Completion>, WaitError> {
+        self.record();
         while let Some(completion) = self.ring.reap()? {
+            self.note_reaped(&completion);
             self.engine.note_outstanding(self.ring.in_flight());
             if self.ring.tally().outstanding() == 0 {
                 self.table.sweep();
