@@ -48,6 +48,8 @@ pub struct Counters {
 /// A read that has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadSpan {
+    /// Which of the sources that the reader opened, from 1.
+    pub file: u64,
     /// The block that it filled.
     pub block: u32,
     /// Offset in the file; `None` for pipes.
@@ -311,7 +313,8 @@ impl Reader {
         }
         let Request { block, offset, len, direct, .. } = request;
         let (start, end) = (submitted[block as usize], Instant::now());
-        spans.spans.push(ReadSpan { block, offset, len, bytes, direct, start, end });
+        let file = self.counters.files;
+        spans.spans.push(ReadSpan { file, block, offset, len, bytes, direct, start, end });
     }
 
     /// Drops the current stream: reads in flight are cancelled and waited for, their blocks return to the pool.

@@ -57,7 +57,9 @@ impl fmt::Display for TraceClock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             TraceClock::Host => f.write_str("the host's clock"),
-            TraceClock::Device { error } => write!(f, "the device's clock, to within {error:.1?}"),
+            TraceClock::Device { error } => {
+                write!(f, "the device's clock, to within {:.1} us", error.as_nanos() as f64 / 1000.0)
+            }
             TraceClock::Seen => f.write_str("no device clock, so tiles stand where the host saw their records"),
         }
     }
@@ -117,6 +119,8 @@ pub struct EngineSpan {
 /// A read of a file into a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadEvent {
+    /// Which of the files that were opened, from 1.
+    pub file: u64,
     /// The block.
     pub block: u32,
     /// Offset in the file; `None` for pipes.
@@ -143,13 +147,13 @@ impl Trace {
     /// Adds what a reader did meanwhile.
     pub fn add_reads(&mut self, reads: ReadSpans) {
         self.dropped += reads.dropped;
-        for ReadSpan { block, offset, len, bytes, direct, start, end } in reads.spans {
+        for ReadSpan { file, block, offset, len, bytes, direct, start, end } in reads.spans {
             if self.events() >= self.limit {
                 self.dropped += 1;
                 continue;
             }
             let [start, end] = [start, end].map(|time| time.saturating_duration_since(self.origin));
-            self.reads.push(ReadEvent { block, offset, len, bytes, direct, start, end });
+            self.reads.push(ReadEvent { file, block, offset, len, bytes, direct, start, end });
         }
     }
 }

@@ -47,4 +47,6 @@ on_every_engine! {
     bench_latency_prints_percentiles => bench, device_bench;
     bench_throughput_prints_rates => throughput, device_throughput;
     bench_preemption_prints_percentiles => preemption, device_preemption;
+    a_trace_of_the_mix_shows_all_partitions_and_parks => trace, device_trace;
+    a_trace_of_hashing_prints_the_hashes => trace_hash, device_trace_hash;
 }

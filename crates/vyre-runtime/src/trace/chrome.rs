@@ -148,8 +148,10 @@ impl Trace {
             // A quantum of a device waits in the queue until the one before it has ended.
             let begins = if worker.is_some() { start } else { start.max(last_end) };
             last_end = end;
-            let args = json!({ "submitted": microseconds(start) });
-            let name = if parked { "parked" } else { "quantum" };
+            let (name, args) = match parked {
+                true => ("parked", Value::Null),
+                false => ("quantum", json!({ "submitted": microseconds(start) })),
+            };
             array.complete((QUANTA, worker.unwrap_or(0)), name, [begins, end], args)
         })
     }
@@ -160,8 +162,8 @@ impl Trace {
         }
         array.group(IO, "IO", &tracks(self.reads.iter().map(|read| read.block), "block"))?;
         self.reads.iter().try_for_each(|read| {
-            let ReadEvent { block, offset, len, bytes, direct, start, end } = *read;
-            let args = json!({ "offset": offset, "len": len, "bytes": bytes, "direct": direct });
+            let ReadEvent { file, block, offset, len, bytes, direct, start, end } = *read;
+            let args = json!({ "file": file, "offset": offset, "len": len, "bytes": bytes, "direct": direct });
             array.complete((IO, block), "read", [start, end], args)
         })
     }
