@@ -18,6 +18,9 @@ const QUANTA: u32 = 2;
 const IO: u32 = 3;
 const SLOTS: u32 = 4;
 
+/// Number of a group's first track. Perfetto joins a track 0 with track 1 (up to its version of August 2025).
+const FIRST_TRACK: u32 = 1;
+
 /// An event of the format; its fields have the names that they have there.
 #[derive(Serialize)]
 struct Event<'a> {
@@ -25,7 +28,8 @@ struct Event<'a> {
     ph: char,
     pid: u32,
     tid: u32,
-    ts: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ts: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dur: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,13 +61,13 @@ impl<W: Write> Array<W> {
 
     /// Says something about a group of tracks or a track.
     fn meta(&mut self, what: &str, pid: u32, tid: u32, args: Value) -> io::Result<()> {
-        self.push(&Event { name: what, ph: 'M', pid, tid, ts: 0.0, dur: None, cat: None, id: None, args })
+        self.push(&Event { name: what, ph: 'M', pid, tid, ts: None, dur: None, cat: None, id: None, args })
     }
 
     /// A group and its tracks.
     fn group(&mut self, pid: u32, name: &str, tracks: &[(u32, String)]) -> io::Result<()> {
-        self.meta("process_name", pid, 0, json!({ "name": name }))?;
-        self.meta("process_sort_index", pid, 0, json!({ "sort_index": pid }))?;
+        self.meta("process_name", pid, FIRST_TRACK, json!({ "name": name }))?;
+        self.meta("process_sort_index", pid, FIRST_TRACK, json!({ "sort_index": pid }))?;
         tracks.iter().try_for_each(|(tid, name)| self.meta("thread_name", pid, *tid, json!({ "name": name })))
     }
 
@@ -75,7 +79,7 @@ impl<W: Write> Array<W> {
         [start, end]: [Duration; 2],
         args: Value,
     ) -> io::Result<()> {
-        let (ts, dur) = (microseconds(start), Some(microseconds(end.saturating_sub(start))));
+        let (ts, dur) = (Some(microseconds(start)), Some(microseconds(end.saturating_sub(start))));
         self.push(&Event { name, ph: 'X', pid, tid, ts, dur, cat: None, id: None, args })
     }
 }
@@ -96,9 +100,14 @@ fn priority_name(priority: Priority) -> String {
     format!("{priority:?}").to_uppercase()
 }
 
-/// Tracks with these numbers, each named.
+/// The track of something that is numbered from 0.
+fn track(number: u32) -> u32 {
+    FIRST_TRACK + number
+}
+
+/// The tracks of things with these numbers, each named.
 fn tracks(numbers: impl Iterator<Item = u32>, name: &str) -> Vec<(u32, String)> {
-    numbers.collect::<BTreeSet<_>>().into_iter().map(|number| (number, format!("{name} {number}"))).collect()
+    numbers.collect::<BTreeSet<_>>().into_iter().map(|number| (track(number), format!("{name} {number}"))).collect()
 }
 
 impl Trace {
@@ -119,13 +128,13 @@ impl Trace {
         array.group(WORKERS, "workers", &tracks(self.tiles.iter().map(|tile| tile.worker), "worker"))?;
         let labels =
             format!("{}; {}; {} dropped, {} overwritten", self.engine, self.clock, self.dropped, self.overwritten);
-        array.meta("process_labels", WORKERS, 0, json!({ "labels": labels }))?;
+        array.meta("process_labels", WORKERS, FIRST_TRACK, json!({ "labels": labels }))?;
         self.tiles.iter().try_for_each(|tile| {
             let TileEvent { worker, ticket, operation, tenant, tile, start, end } = *tile;
             let priority = priority_name(ticket.priority);
             let args = json!({ "ticket": ticket.number, "priority": priority, "tile": tile, "tenant": tenant });
             let name = operation_name(operation);
-            let (pid, tid, ts) = (WORKERS, worker, microseconds(start));
+            let (pid, tid, ts) = (WORKERS, track(worker), Some(microseconds(start)));
             match self.clock {
                 TraceClock::Seen => {
                     array.push(&Event { name: &name, ph: 'i', pid, tid, ts, dur: None, cat: None, id: None, args })
@@ -139,7 +148,7 @@ impl Trace {
         let of_workers = self.engine_spans.iter().filter_map(|span| span.worker);
         let mut names = tracks(of_workers, "worker");
         if names.is_empty() {
-            names.push((0, "relay".into()));
+            names.push((FIRST_TRACK, "relay".into()));
         }
         array.group(QUANTA, "quanta", &names)?;
         let mut last_end = Duration::ZERO;
@@ -152,7 +161,7 @@ impl Trace {
                 true => ("parked", Value::Null),
                 false => ("quantum", json!({ "submitted": microseconds(start) })),
             };
-            array.complete((QUANTA, worker.unwrap_or(0)), name, [begins, end], args)
+            array.complete((QUANTA, worker.map_or(FIRST_TRACK, track)), name, [begins, end], args)
         })
     }
 
@@ -164,7 +173,7 @@ impl Trace {
         self.reads.iter().try_for_each(|read| {
             let ReadEvent { file, block, offset, len, bytes, direct, start, end } = *read;
             let args = json!({ "file": file, "offset": offset, "len": len, "bytes": bytes, "direct": direct });
-            array.complete((IO, block), "read", [start, end], args)
+            array.complete((IO, track(block)), "read", [start, end], args)
         })
     }
 
@@ -181,10 +190,10 @@ impl Trace {
             let status = status.map_or("cancelled".into(), |status| format!("{status:?}").to_lowercase());
             let args = json!({ "ticket": ticket.number, "tiles": tiles, "tenant": tenant, "status": status });
             let name = operation_name(operation);
-            let (pid, tid, cat, id) = (group(ticket.priority), 0, Some("slot"), Some(format!("{i:#x}")));
-            let ts = microseconds(published);
+            let (pid, tid, cat, id) = (group(ticket.priority), FIRST_TRACK, Some("slot"), Some(format!("{i:#x}")));
+            let ts = Some(microseconds(published));
             array.push(&Event { name: &name, ph: 'b', pid, tid, ts, dur: None, cat, id: id.clone(), args })?;
-            let ts = microseconds(reaped);
+            let ts = Some(microseconds(reaped));
             array.push(&Event { name: &name, ph: 'e', pid, tid, ts, dur: None, cat, id, args: Value::Null })
         })
     }

@@ -135,6 +135,7 @@ on_every_engine! { DEFAULT, once:
     tenants::f37_quiesce_waits_as_long_as_it_says,
     trace::what_a_trace_lacks_is_counted,
     trace::a_cancelled_slot_ends_with_the_kernel,
+    trace::reserved_slots_are_traced_from_their_publication_on,
     trace::a_rebuild_counts_what_it_takes_along,
     trace::a_traced_hash_is_that_of_an_untraced_one,
 }

@@ -10,7 +10,7 @@ use vyre_runtime::protocol::geometry::{Counts, Priority};
 use vyre_runtime::protocol::operation::{Operation, Reduction};
 use vyre_runtime::protocol::slot::Slot;
 use vyre_runtime::vk::MemoryUse;
-use vyre_runtime::{EngineKind, FileHasher, HashOptions, Options, Quanta, Runtime, Trace, TraceClock};
+use vyre_runtime::{Client, EngineKind, FileHasher, HashOptions, Options, Quanta, Runtime, Trace, TraceClock};
 
 use crate::Open;
 use crate::cases::{end, noise};
@@ -135,7 +135,8 @@ fn check_json(trace: &Trace) {
         (complete, instant, trace.slots.len(), trace.slots.len())
     );
     for event in &events {
-        assert!(event["pid"].is_u64() && event["tid"].is_u64() && event["ts"].as_f64() >= Some(0.0), "{event}");
+        assert!(event["pid"].as_u64() > Some(0) && event["tid"].as_u64() > Some(0), "{event}");
+        assert!(event["ph"] == "M" || event["ts"].as_f64() >= Some(0.0), "{event}");
         assert!(event["ph"] != "X" || event["dur"].as_f64() >= Some(0.0), "{event}");
     }
     // What is drawn on one track does not overlap.
@@ -225,6 +226,21 @@ pub(crate) fn a_cancelled_slot_ends_with_the_kernel(open: Open) {
     assert_eq!(found, cancelled);
     assert!(!found.is_empty());
     check_json(&trace);
+}
+
+pub(crate) fn reserved_slots_are_traced_from_their_publication_on(open: Open) {
+    let client = Client::new(open(&options(1 << 20, 1 << 12)));
+    let reserved = client.reserve(Priority::Low, &[NOP, Slot { tiles: 3, ..NOP }]).unwrap();
+    let tickets: Vec<_> = reserved.tickets().collect();
+    client.reserve(Priority::High, &[NOP]).map(drop).unwrap();
+    std::thread::sleep(Duration::from_millis(20));
+    reserved.publish();
+    client.wait_all(&tickets, LONG).unwrap();
+    client.with(|runtime| runtime.exit(LONG)).unwrap();
+    let trace = client.with(|runtime| runtime.take_trace()).unwrap();
+    assert!(trace.slots.iter().map(|slot| slot.ticket).eq(tickets), "{:?}", trace.slots);
+    assert!(trace.slots.iter().all(|slot| slot.published >= Duration::from_millis(20)));
+    client.with(|runtime| check_slots(&trace, check_clock(&trace, runtime)));
 }
 
 pub(crate) fn a_rebuild_counts_what_it_takes_along(open: Open) {
