@@ -81,7 +81,7 @@ impl Recorder {
     /// The slots were published, and behind them a fence if there is a ticket more.
     pub(crate) fn published(&mut self, priority: Priority, tickets: Range<u64>, slots: &[Slot]) {
         self.published[priority.index()] = self.published[priority.index()].max(tickets.end);
-        let fence = Slot::new(Operation::Fence);
+        let fence = Slot { tenant: slots.last().map_or(0, |slot| slot.tenant), ..Slot::new(Operation::Fence) };
         for (i, number) in tickets.enumerate() {
             let Slot { operation, tenant, tiles, .. } = *slots.get(i).unwrap_or(&fence);
             let (ticket, published) = (Ticket { priority, number }, self.before);
@@ -135,7 +135,7 @@ impl Recorder {
     pub(crate) fn tile(&mut self, record: TileRecord) {
         let seen = self.now();
         let TileRecord { tile, operation, worker, tenant, wire_ticket, priority, clock } = record;
-        // The newest ticket with this wire form: other than a completion's it may have been reaped long ago.
+        // The newest ticket with this wire form. `Partition::widen` knows outstanding ones only; this may have been reaped by now.
         let (partition, published) = (self.geometry.partition(priority), self.published[priority.index()]);
         let modulus = u64::from(partition.modulus().max(1));
         let back = (published + modulus - u64::from(wire_ticket) % modulus - 1) % modulus + 1;
@@ -169,7 +169,7 @@ impl Recorder {
         let line = self.bounds.line().filter(|_| kind != EngineKind::Reference);
         let clock = match (kind, line) {
             (EngineKind::Reference, _) => TraceClock::Host,
-            (_, Some(line)) => TraceClock::Device { error: Duration::from_nanos(line.error as u64) },
+            (_, Some(line)) => TraceClock::Device { error: Duration::from_nanos(line.error.ceil() as u64) },
             (_, None) => TraceClock::Seen,
         };
         let place = |SeenTile { event, clock: reading }: SeenTile| {

@@ -9,6 +9,7 @@ use vyre_runtime::protocol::completion::Status;
 use vyre_runtime::protocol::geometry::{Counts, Priority};
 use vyre_runtime::protocol::operation::{Operation, Reduction};
 use vyre_runtime::protocol::slot::Slot;
+use vyre_runtime::protocol::tenants::TenantConfig;
 use vyre_runtime::vk::MemoryUse;
 use vyre_runtime::{Client, EngineKind, FileHasher, HashOptions, Options, Quanta, Runtime, Trace, TraceClock};
 
@@ -30,10 +31,12 @@ fn mix(runtime: &mut Runtime) {
     let reduce = Slot { input: memory.at(0), output: results.at(0), ..Slot::new(Operation::Reduce) };
     let reduce = reduce.with_args(&[Reduction::Sum.code(), 1]).unwrap().tiled(256 << 10, 4096, 1);
     let format = runtime.register_format("a line").unwrap();
+    let tenant = runtime.register_tenant(TenantConfig::default()).unwrap();
     for _ in 0..3 {
         for priority in Priority::ALL {
             runtime.publish_batch(priority, &[NOP, reduce, Slot { tiles: 7, ..NOP }]).unwrap();
         }
+        runtime.publish_batch(Priority::High, &[Slot { tenant, ..NOP }]).unwrap();
         runtime.publish(Priority::High, &Slot { tiles: 5, ..Slot::with_code(0xfff0) }).unwrap();
         runtime.publish(Priority::Idle, &Slot::printf(format, &[]).unwrap()).unwrap();
         runtime.drain(LONG).unwrap();
@@ -161,8 +164,8 @@ pub(crate) fn a_trace_has_every_slot_tile_and_quantum(open: Open) {
     let trace = runtime.take_trace().unwrap();
     let error = check_clock(&trace, &runtime);
     assert_eq!((trace.dropped, trace.overwritten), (0, 0));
-    assert_eq!(trace.slots.len(), 3 * (4 * 5 + 2));
-    assert_eq!(trace.tiles.len(), 3 * ((1 + 64 + 7 + 1) * 5 + 5 + 1));
+    assert_eq!(trace.slots.len(), 3 * (4 * 5 + 2 + 2));
+    assert_eq!(trace.tiles.len(), 3 * ((1 + 64 + 7 + 1) * 5 + 2 + 5 + 1));
     assert_eq!(trace.slots.iter().filter(|slot| slot.status == Some(Status::Faulted)).count(), 3);
     assert!(trace.engine_spans.iter().any(|span| span.parked), "the idle gaps are long enough for a park");
     let finished = trace.engine_spans.iter().filter(|span| !span.parked).count() as u64;
