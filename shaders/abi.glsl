@@ -103,6 +103,7 @@ const uint MAX_BINS = 256u;
 const uint SCALAR_OPERATIONS = 482u;
 const uint RUN_SLOTS = 32u;
 const uint LOG_ARGS = 4u;
+const uint LOG_TILE = 1u;
 const uint PACKED_WORDS = 7u;
 const uint PACKED_CODE_BITS = 8u;
 const uint MAX_TILE_FUEL = 640u;

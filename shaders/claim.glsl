@@ -10,7 +10,7 @@ struct Claim {
     uint index;       // of the slot in the ring
     uint tile;
     uint tiles;       // of the slot
-    uint clock;       // when it was taken
+    uvec2 clock;      // when it was taken
     uint most;        // slots that may be taken at once from there
     bool above;       // from above, while a lower partition has work
 };
@@ -135,7 +135,8 @@ Claim choose(Worker worker, uint seen) {
     uint priority = min(uint(findLSB(guarded ? lower : mask)), PARTITIONS - 1u);
     Claim claim = claim_on(priority, s_hot[priority]);
     claim.above = lower != 0u && !guarded;
-    claim.most = min(s_ahead[priority], guarded ? 1u : claim.above ? STARVATION_GUARD - worker.above : RUN_SLOTS);
+    // A traced worker takes one at a time, so that its track shows each.
+    claim.most = min(s_ahead[priority], guarded || TRACE ? 1u : claim.above ? STARVATION_GUARD - worker.above : RUN_SLOTS);
     return claim;
 }
 

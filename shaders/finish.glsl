@@ -32,8 +32,8 @@ uint completion_word(Claim claim, Verdict verdict) {
     if (LANE == 2u) { return verdict.word; }
     if (LANE == 3u) { return (s_slot[SLOT_OPERATION] & 0xffffu) | s_slot[SLOT_TENANT] << 16; }
     if ((LANE == 4u || LANE == 5u) && verdict.fault == FAULT_NONE && HAS_PACKED && s_slot[SLOT_OPERATION] == OP_PACKED) { return s_results[LANE - 4u]; }
-    if (LANE == 6u) { return claim.clock; }
-    return LANE == 7u ? device_clock() : 0u;
+    if (LANE == 6u) { return claim.clock.x; }
+    return LANE == 7u ? device_clock().x : 0u;
 }
 
 // Moves the slot to its next generation, counts it and writes its completion. A worker that sees the new ticket and still the

@@ -97,11 +97,11 @@ void write_record(uint kind, uint word, uint stamp, uint data) {
     if (LANE < RECORD_DATA) { store_stamped(address_at(launch.regions[kind], word * 4u), LANE, data, stamp); }
 }
 
-// Low word of the device's clock, in its own unit; 0 where there is none.
-uint device_clock() {
+// The device's clock, in its own unit, low word first; 0 where there is none.
+uvec2 device_clock() {
 #ifdef VYRE_CLOCK
-    return clockRealtime2x32EXT().x;
+    return clockRealtime2x32EXT();
 #else
-    return 0u;
+    return uvec2(0u);
 #endif
 }

@@ -1,6 +1,4 @@
-// PRINTF: a record of the debug log. The newest records stay; a reader sees by the stamps what it missed.
-
-shared uint s_log_position;
+// PRINTF: a line of the debug log.
 
 const bool HAS_PRINTF = (OPERATIONS >> OP_PRINTF & 1u) != 0u;
 
@@ -10,7 +8,7 @@ Verdict check_printf() {
 }
 
 // This lane's data word of the record.
-uint log_word(Claim claim) {
+uint line_word(Claim claim) {
     uint count = s_slot[SLOT_ARGS + 1u];
     if (LANE == 0u) { return s_slot[SLOT_ARGS]; }
     if (LANE == 1u) { return (gl_WorkGroupID.x & 0xffffu) | s_slot[SLOT_TENANT] << 16; }
@@ -20,8 +18,6 @@ uint log_word(Claim claim) {
 }
 
 void printf_tile(Claim claim) {
-    if (LANE == 0u) { s_log_position = local_add(LOCAL_LOG_TAIL, 1u); }
-    meet();
-    uint word = HEADER_WORDS + (s_log_position & (s_log_records - 1u)) * RECORD_WORDS;
-    write_record(REGION_DEBUG_LOG, word, (s_log_position >> findLSB(s_log_records)) + 1u, LANE < RECORD_DATA ? log_word(claim) : 0u);
+    take_log_position();
+    write_log(LANE < RECORD_DATA ? line_word(claim) : 0u);
 }

@@ -22,6 +22,8 @@ layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint OPERATIONS = 0xffffffffu;
 // Longest pause of an idle worker between two looks, in loads from memory; 0 where workers are host threads.
 layout(constant_id = 2) const uint MAX_PAUSE = 0u;
+// Whether each tile leaves a record in the debug log.
+layout(constant_id = 3) const bool TRACE = false;
 
 #define LANES gl_WorkGroupSize.x
 #define LANE gl_LocalInvocationIndex
@@ -31,6 +33,7 @@ layout(constant_id = 2) const uint MAX_PAUSE = 0u;
 #include "report.glsl"
 #include "slot.glsl"
 #include "claim.glsl"
+#include "log.glsl"
 #include "execute.glsl"
 #include "finish.glsl"
 #include "run.glsl"
@@ -87,6 +90,7 @@ uint run_tile(inout Worker worker, Look look, Claim claim) {
         Verdict verdict = prepare(claim, worker, tile);
         if (taken == TAKEN_SPARED) { tile.operation = 0u; }
         execute(claim, tile);
+        if (TRACE) { trace_tile(claim); }
         finish_tile(claim, verdict);
     }
     return min(taken, 1u);

@@ -126,7 +126,16 @@ uint row_word(Claim front, uint row, uint word) {
     uint at = row * ROW_WORDS;
     if (word == 0u) { return ticket_behind(front, s_rows[at]); }
     if (word < ROW_WORDS) { return s_rows[at + word]; }
-    return word == 6u ? front.clock : word == 7u ? device_clock() : 0u;
+    return word == 6u ? front.clock.x : word == 7u ? device_clock().x : 0u;
+}
+
+// The record of the one slot of a traced run.
+void trace_scalar(Claim front, Scalar slot) {
+    if (LANE == 0u) {
+        s_slot[SLOT_OPERATION] = slot.operation;
+        s_slot[SLOT_TENANT] = slot.tenant;
+    }
+    trace_tile(front);
 }
 
 // Completes all slots of the run that this worker has taken. A slot that changed no memory has nothing to release.
@@ -161,6 +170,7 @@ uint run_scalars(inout Worker worker, Look look, Claim front) {
     if (leaves_work(look, front, count)) { mirror(look); }
     if (taken) { run_scalar(claim, slot); }
     if (LANE == 0u) { local_add(LOCAL_COUNTERS + COUNTER_CLAIMED, count); }
+    if (TRACE) { trace_scalar(front, slot); }
     complete_run(front, claim, taken, count);
     worker.fuel -= min(worker.fuel, (count * RECORD_DATA + LANES - 1u) / LANES);
     return count;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
 use vyre_protocol::completion::Status;
-use vyre_protocol::debuglog::LogReader;
+use vyre_protocol::debuglog::{LogEntry, LogReader};
 use vyre_protocol::geometry::{Counts, Geometry, Priority, ring_records};
 use vyre_protocol::header::RegionKind;
 use vyre_protocol::operation::{ACCUMULATORS, MAX_BINS, MAX_TILE_BYTES, Operation, Reduction};
@@ -295,7 +295,8 @@ fn run(engine: &mut Engine, slots: &[Slot]) {
     }
     for line in model.lines {
         let record = engine.reader.read(&engine.log, ring_records(LOG_RECORDS)).expect("a record decodes");
-        assert_eq!(record.expect("a line for each PRINTF").args, line);
+        let Some(LogEntry::Line(record)) = record else { panic!("no line for a PRINTF: {record:?}") };
+        assert_eq!(record.args, line);
     }
 }
 

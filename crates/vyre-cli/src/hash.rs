@@ -130,7 +130,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
             let mut hash = |source: &Source| hash_one(&mut hasher, source, &interrupted, &mut how);
             check::run(sums, &mut hash)?
         }
-        None => print_hashes(arguments, &mut hasher, &interrupted, &mut how)?,
+        None => print_hashes(&arguments.files, arguments.json, &mut hasher, &interrupted, &mut how)?,
     };
     if arguments.stats {
         print_stats(&mut hasher, start.elapsed(), &how);
@@ -140,27 +140,29 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     Ok(exit_code(all_well && !interrupted.load(Ordering::Relaxed), hasher.runtime().validation_messages()))
 }
 
-fn print_hashes(
-    arguments: &Arguments,
+/// Prints the hash of each file, of standard input if none is named; whether all were hashed.
+pub(crate) fn print_hashes(
+    named: &[OsString],
+    json: bool,
     hasher: &mut FileHasher,
     interrupted: &AtomicBool,
     how: &mut Vec<String>,
 ) -> Result<bool, Failure> {
     let stdin = [OsString::from("-")];
-    let files = if arguments.files.is_empty() { &stdin } else { arguments.files.as_slice() };
+    let files = if named.is_empty() { &stdin } else { named };
     let mut out = std::io::stdout().lock();
     let mut all_well = true;
     for file in files {
         let source = Source::from(file.as_os_str());
         let start = Instant::now();
         let written = match hash_one(hasher, &source, interrupted, how) {
-            Ok(found) if arguments.json => {
+            Ok(found) if json => {
                 let (name, hash) = (&*source.name().to_string_lossy(), found.hash.to_hex());
                 let record = Record { name, hash: &hash, bytes: found.bytes, seconds: start.elapsed().as_secs_f64() };
                 writeln!(out, "{}", serde_json::to_string(&record)?)
             }
             // As b3sum does it: the hash of standard input stands alone only when no file was named.
-            Ok(found) if arguments.files.is_empty() => writeln!(out, "{}", found.hash),
+            Ok(found) if named.is_empty() => writeln!(out, "{}", found.hash),
             Ok(found) => writeln!(out, "{}", names::format_line(&found.hash, source.name())),
             Err(HashError::Interrupted) => return Ok(false),
             Err(error) => {

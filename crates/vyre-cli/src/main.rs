@@ -7,6 +7,7 @@ mod doctor;
 mod hash;
 mod interrupt;
 mod names;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,12 @@ enum Command {
     Devices,
     /// Test whether this machine is fit, and say what to do where it is not.
     Doctor(doctor::Arguments),
+    /// Record a run for ui.perfetto.dev or chrome://tracing: slots, tiles of each worker, quanta, parks and reads.
+    ///
+    /// Without a workload a built-in mix runs: four rounds in which each of the five partitions gets two NOPs, a FILL, a COPY and a
+    /// REDUCE of 1 MiB in 64 tiles, and a fence; after each round there is nothing to do until the engine has parked, and 50 ms more. A
+    /// device also gets 64 NOPs before and after the run, one by one, by which its clock is compared with the host's.
+    Trace(trace::Arguments),
     /// Measure the ring against what one would use instead.
     #[command(subcommand)]
     Bench(bench::Command),
@@ -65,6 +72,7 @@ fn main() -> ExitCode {
         Command::Hash(arguments) => hash::run(&arguments),
         Command::Devices => devices::run(),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Trace(arguments) => trace::run(&arguments),
         Command::Bench(command) => bench::run(&command),
     };
     let code = result.unwrap_or_else(|error| {

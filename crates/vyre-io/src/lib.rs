@@ -27,5 +27,5 @@ pub use backend::{BackendKind, BackendReport};
 pub use error::{OpenError, ReadError, ReaderError};
 pub use memlock::{MemlockError, memlock_preflight};
 pub use pool::{Block, LentBlock, Pool, PoolError};
-pub use reader::{BackendChoice, Counters, Filled, Next, Reader};
+pub use reader::{BackendChoice, Counters, Filled, Next, ReadSpan, ReadSpans, Reader};
 pub use source::{IoMode, Source, StreamInfo};

@@ -45,6 +45,39 @@ pub struct Counters {
     pub retries: u64,
 }
 
+/// A read that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadSpan {
+    /// Which of the sources that the reader opened, from 1.
+    pub file: u64,
+    /// The block that it filled.
+    pub block: u32,
+    /// Offset in the file; `None` for pipes.
+    pub offset: Option<u64>,
+    /// Bytes asked for.
+    pub len: u32,
+    /// Bytes delivered; `None` if it failed.
+    pub bytes: Option<u32>,
+    /// Past the page cache.
+    pub direct: bool,
+    /// When it was submitted.
+    pub start: Instant,
+    /// When the reader saw that it had ended.
+    pub end: Instant,
+}
+
+/// Reads that nobody has taken yet, in the order of their ends.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ReadSpans {
+    /// The first ones, up to 65,536.
+    pub spans: Vec<ReadSpan>,
+    /// How many came behind them.
+    pub dropped: u64,
+}
+
+/// Most spans that wait to be taken.
+const MOST_SPANS: usize = 1 << 16;
+
 /// A filled block of the current stream.
 #[derive(Debug)]
 pub struct Filled {
@@ -78,6 +111,8 @@ pub struct Reader {
     stream: Option<Stream>,
     /// Requests in flight, by block.
     in_flight: Vec<Option<Request>>,
+    /// Where reads are traced: the spans, and when the requests in flight were submitted.
+    trace: Option<(ReadSpans, Vec<Instant>)>,
 }
 
 struct Stream {
@@ -109,7 +144,7 @@ impl Reader {
 
     fn with_backend(pool: Pool, backend: Box<dyn Backend>, report: BackendReport) -> Reader {
         let in_flight = vec![None; pool.blocks() as usize];
-        Reader { pool, backend, report, counters: Counters::default(), stream: None, in_flight }
+        Reader { pool, backend, report, counters: Counters::default(), stream: None, in_flight, trace: None }
     }
 
     /// The pool.
@@ -133,6 +168,16 @@ impl Reader {
     /// Counts bytes that the caller copied because the device cannot see the pool.
     pub fn add_bounce(&mut self, bytes: u64) {
         self.counters.bounce_bytes += bytes;
+    }
+
+    /// Keeps the spans of all further reads.
+    pub fn trace(&mut self) {
+        self.trace = Some((ReadSpans::default(), vec![Instant::now(); self.in_flight.len()]));
+    }
+
+    /// Takes the spans since they were taken last; none before [`trace`](Self::trace).
+    pub fn take_spans(&mut self) -> ReadSpans {
+        self.trace.as_mut().map_or_else(ReadSpans::default, |(spans, _)| std::mem::take(spans))
     }
 
     /// Opens a source and makes it the current stream. One that was not read to its end is abandoned.
@@ -218,12 +263,16 @@ impl Reader {
         self.backend.push(request).map_err(ReadError::Backend)?;
         self.counters.reads += 1;
         self.in_flight[request.block as usize] = Some(request);
+        if let Some((_, submitted)) = &mut self.trace {
+            submitted[request.block as usize] = Instant::now();
+        }
         Ok(())
     }
 
     /// Takes an ended read of the current stream.
     fn take(&mut self, (block, outcome): Ended) -> Result<(), ReadError> {
         let request = self.in_flight[block as usize].take();
+        self.note_span(request, outcome.as_ref().ok().copied());
         let Some((stream, request)) = self.stream.as_mut().zip(request) else { return Ok(()) };
         let bytes = match outcome {
             Ok(bytes) => bytes,
@@ -253,6 +302,19 @@ impl Reader {
                 Err(ReadError::Truncated { path: stream.path.clone(), expected, found })
             }
         }
+    }
+
+    /// Keeps the span of a read that ends now.
+    fn note_span(&mut self, request: Option<Request>, bytes: Option<u32>) {
+        let Some(((spans, submitted), request)) = self.trace.as_mut().zip(request) else { return };
+        if spans.spans.len() >= MOST_SPANS {
+            spans.dropped += 1;
+            return;
+        }
+        let Request { block, offset, len, direct, .. } = request;
+        let (start, end) = (submitted[block as usize], Instant::now());
+        let file = self.counters.files;
+        spans.spans.push(ReadSpan { file, block, offset, len, bytes, direct, start, end });
     }
 
     /// Drops the current stream: reads in flight are cancelled and waited for, their blocks return to the pool.

@@ -1,13 +1,18 @@
-//! The debug log: a ring of [stamped] records that the device writes. A new record overwrites the oldest, and a
-//! [`LogReader`] that comes too late counts what it missed; it can read at every moment, also while the kernel writes.
+//! The debug log: a ring of [stamped] records that the device writes: lines of PRINTF, and in a traced run a record of each tile. A
+//! new record overwrites the oldest, and a [`LogReader`] that comes too late counts what it missed; it can read at every moment, also
+//! while the kernel writes.
 //!
-//! | data word | content |
-//! |---|---|
-//! | 0 | format: number of a string registered on the host |
-//! | 1 | worker in bits 0..16, tenant in bits 16..32 |
-//! | 2 | wire ticket |
-//! | 3 | partition in bits 0..8, number of arguments in bits 8..16, zero above |
-//! | 4..8 | arguments |
+//! | data word | line | tile |
+//! |---|---|---|
+//! | 0 | format: number of a string registered on the host | tile in bits 0..16, operation in bits 16..32 |
+//! | 1 | worker in bits 0..16, tenant in bits 16..32 | the same |
+//! | 2 | wire ticket | the same |
+//! | 3 | partition in bits 0..8, number of arguments in bits 8..16, 0 in bits 16..32 | partition in bits 0..8, zero in
+//! bits 8..16, 1 in bits 16..32 |
+//! | 4..6 | arguments | device clock when the worker took the tile, low word first; 0 where there is no clock |
+//! | 6..8 | arguments | device clock when its last lane was through |
+//!
+//! A tile's record is written before the completion of its slot.
 
 use crate::decode::DecodeError;
 use crate::geometry::Priority;
@@ -18,7 +23,19 @@ use crate::words::SharedWords;
 /// Arguments of a record.
 pub const LOG_ARGS: usize = 4;
 
+/// Kind of a tile's record; that of a line is 0.
+pub const LOG_TILE: u32 = 1;
+
 /// A decoded record of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogEntry {
+    /// A slot printed a line.
+    Line(LogRecord),
+    /// A worker ran a tile.
+    Tile(TileRecord),
+}
+
+/// What a slot printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogRecord {
     /// Number of the format string.
@@ -37,14 +54,31 @@ pub struct LogRecord {
     pub args: [u32; LOG_ARGS],
 }
 
-impl LogRecord {
+/// A tile that a worker ran, or spared because another of its slot had faulted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TileRecord {
+    /// Number of the tile in its slot.
+    pub tile: u32,
+    /// Operation code of the slot.
+    pub operation: u32,
+    /// Worker that ran it.
+    pub worker: u32,
+    /// Tenant of the slot.
+    pub tenant: u32,
+    /// Wire ticket of the slot.
+    pub wire_ticket: u32,
+    /// Partition of the slot.
+    pub priority: Priority,
+    /// Device clock when the worker took the tile, and when its last lane was through; zeros where there is no clock.
+    pub clock: [u64; 2],
+}
+
+impl LogEntry {
     /// Decodes the data words of a record.
     ///
     /// # Errors
-    /// [`DecodeError::Field`] if the partition or the number of arguments is impossible.
+    /// [`DecodeError::Field`] if the kind, the partition or the number of arguments is impossible.
     pub fn decode(record: &Record) -> Result<Self, DecodeError> {
-        let [format, origin, wire_ticket, shape, a, b, c, d] = *record;
-        let args = [a, b, c, d];
         let field = |word: usize, field, expected| DecodeError::Field {
             region: RegionKind::DebugLog,
             offset: 8 * word,
@@ -52,25 +86,43 @@ impl LogRecord {
             expected,
             found: record[word],
         };
+        let [first, origin, wire_ticket, shape, args @ ..] = *record;
         let priority = Priority::from_index(shape & 0xff).ok_or(field(3, "partition", "0 to 4"))?;
-        let arg_count = shape >> 8;
-        if arg_count as usize > LOG_ARGS {
-            return Err(field(3, "argument count", "at most 4"));
-        }
-        if let Some(i) = (arg_count as usize..LOG_ARGS).find(|&i| args[i] != 0) {
-            return Err(field(4 + i, "unused argument", "0"));
-        }
         let (worker, tenant) = (origin & 0xffff, origin >> 16);
-        Ok(LogRecord { format, worker, tenant, wire_ticket, priority, arg_count, args })
+        let arg_count = shape >> 8 & 0xff;
+        match shape >> 16 {
+            0 if arg_count as usize > LOG_ARGS => Err(field(3, "argument count", "at most 4")),
+            0 => match (arg_count as usize..LOG_ARGS).find(|&i| args[i] != 0) {
+                Some(i) => Err(field(4 + i, "unused argument", "0")),
+                None => {
+                    Ok(Self::Line(LogRecord { format: first, worker, tenant, wire_ticket, priority, arg_count, args }))
+                }
+            },
+            LOG_TILE if arg_count != 0 => Err(field(3, "argument count of a tile", "0")),
+            LOG_TILE => {
+                let clock = [0, 2].map(|word| u64::from(args[word]) | u64::from(args[word + 1]) << 32);
+                let (tile, operation) = (first & 0xffff, first >> 16);
+                Ok(Self::Tile(TileRecord { tile, operation, worker, tenant, wire_ticket, priority, clock }))
+            }
+            _ => Err(field(3, "kind", "0 or 1")),
+        }
     }
 
     /// The data words of the record.
     #[must_use]
     pub fn encode(&self) -> Record {
-        let [a, b, c, d] = self.args;
-        let origin = (self.worker & 0xffff) | self.tenant << 16;
-        let shape = self.priority.index() as u32 | self.arg_count << 8;
-        [self.format, origin, self.wire_ticket, shape, a, b, c, d]
+        let origin = |worker: u32, tenant: u32| (worker & 0xffff) | tenant << 16;
+        match *self {
+            LogEntry::Line(LogRecord { format, worker, tenant, wire_ticket, priority, arg_count, args }) => {
+                let [a, b, c, d] = args;
+                [format, origin(worker, tenant), wire_ticket, priority.index() as u32 | arg_count << 8, a, b, c, d]
+            }
+            LogEntry::Tile(TileRecord { tile, operation, worker, tenant, wire_ticket, priority, clock }) => {
+                let shape = priority.index() as u32 | LOG_TILE << 16;
+                let [[a, b], [c, d]] = clock.map(|clock| [clock as u32, (clock >> 32) as u32]);
+                [origin(tile, operation), origin(worker, tenant), wire_ticket, shape, a, b, c, d]
+            }
+        }
     }
 }
 
@@ -93,12 +145,12 @@ impl LogReader {
     ///
     /// # Errors
     /// [`DecodeError`] if the device wrote nonsense; that record is passed over.
-    pub fn read(&mut self, log: &impl SharedWords, records: u32) -> Result<Option<LogRecord>, DecodeError> {
+    pub fn read(&mut self, log: &impl SharedWords, records: u32) -> Result<Option<LogEntry>, DecodeError> {
         let expected = stamped::stamp(self.next, records);
         let base = (HEADER_WORDS + (self.next & (records - 1)) * RECORD_BYTES / crate::WORD_BYTES) as usize;
         if let Some(record) = stamped::load_unless_overwritten(log, base, expected) {
             self.next = self.next.wrapping_add(1);
-            return LogRecord::decode(&record).map(Some);
+            return LogEntry::decode(&record).map(Some);
         }
         let laps = log.load_acquire(base + 1).wrapping_sub(expected);
         if (1..1 << 31).contains(&laps) {

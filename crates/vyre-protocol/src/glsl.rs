@@ -141,6 +141,7 @@ const OFFSETS: &[(&str, &[(&str, u32)])] = &[
             ("SCALAR_OPERATIONS", operation::SCALAR_OPERATIONS),
             ("RUN_SLOTS", operation::RUN_SLOTS),
             ("LOG_ARGS", debuglog::LOG_ARGS as u32),
+            ("LOG_TILE", debuglog::LOG_TILE),
             ("PACKED_WORDS", packed::PACKED_WORDS as u32),
             ("PACKED_CODE_BITS", packed::CODE_BITS),
             ("MAX_TILE_FUEL", launch::MAX_TILE_FUEL),

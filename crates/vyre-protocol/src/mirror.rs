@@ -12,7 +12,7 @@ use zerocopy::IntoBytes;
 
 use crate::completion::{Status, WireCompletion};
 use crate::control::{Control, DOORBELLS, initialise};
-use crate::debuglog::LogRecord;
+use crate::debuglog::{LogEntry, LogRecord};
 use crate::decode::DecodeError;
 use crate::geometry::{Counts, Direction, Geometry, GeometryError, Partition, Priority};
 use crate::header::{HEADER_WORDS, RegionHeader, RegionKind};
@@ -442,12 +442,16 @@ impl Mirror {
         word.copied().ok_or(MirrorError::Observable { index, count })
     }
 
-    /// Records of the debug log as of the last dispatch, oldest first.
+    /// Lines of the debug log as of the last dispatch, oldest first.
     #[must_use]
     pub fn log(&self) -> Vec<LogRecord> {
         let mut records: Vec<_> = self.readback.records(RegionKind::DebugLog).enumerate().collect();
         records.sort_by_key(|(place, (stamp, _))| (*stamp, *place));
-        records.into_iter().filter_map(|(_, (_, record))| LogRecord::decode(&record).ok()).collect()
+        let line = |record| match LogEntry::decode(record) {
+            Ok(LogEntry::Line(line)) => Some(line),
+            _ => None,
+        };
+        records.iter().filter_map(|(_, (_, record))| line(record)).collect()
     }
 
     /// Copies the last readback into storage that the caller keeps for it.
@@ -513,7 +517,7 @@ fn check_regions(geometry: &Geometry, readback: &Readback) -> Result<(), Readbac
     }
     status::Status::decode_records(readback.region(RegionKind::Status).unwrap_or_default())?;
     for (_, record) in readback.records(RegionKind::DebugLog) {
-        LogRecord::decode(&record)?;
+        LogEntry::decode(&record)?;
     }
     for (_, record) in readback.records(RegionKind::IoRequests) {
         IoRequest::decode(&record)?;

@@ -23,6 +23,8 @@ pub(crate) struct Claim {
     pub(crate) tile: u32,
     /// Of the slot.
     pub(crate) tiles: u32,
+    /// When it was taken.
+    pub(crate) clock: u64,
 }
 
 /// Where to claim.
@@ -95,7 +97,8 @@ impl Worker<'_> {
         let (first, length, laps) = self.partitions[priority as usize];
         let ticket = (u64::from(self.hot[priority as usize]) + u64::from(by)) % u64::from(length * laps);
         let ticket = ticket as u32;
-        Claim { priority, ticket, generation: ticket / length, index: first + ticket % length, tile: 0, tiles: 1 }
+        let (generation, index) = (ticket / length, first + ticket % length);
+        Claim { priority, ticket, generation, index, tile: 0, tiles: 1, clock: self.clock() }
     }
 
     /// Moves the front that many slots past the claim's, unless others have moved it.
@@ -166,7 +169,8 @@ impl Worker<'_> {
         let priority = if guarded { lower } else { mask }.trailing_zeros();
         let above = lower != 0 && !guarded;
         let most = match () {
-            () if guarded => 1,
+            // A traced worker takes one at a time, so that its track shows each.
+            () if guarded || self.epoch.is_some() => 1,
             () if above => STARVATION_GUARD - self.above,
             () => RUN_SLOTS,
         };

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use vyre_protocol::control::{COMMAND, Command, DOORBELLS, initialise};
 use vyre_protocol::geometry::{Direction, Geometry, PARTITIONS};
@@ -109,6 +109,7 @@ struct Shared {
     stop: AtomicBool,
     launched: AtomicU64,
     finished: AtomicU64,
+    spans: Mutex<WorkerSpans>,
 }
 
 /// How many quanta there were, over all workers.
@@ -120,11 +121,44 @@ pub struct Quanta {
     pub finished: u64,
 }
 
+/// A time of a worker's thread in a traced run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkerSpan {
+    /// The worker.
+    pub worker: u32,
+    /// It slept, since there was nothing to do; else this was a quantum.
+    pub parked: bool,
+    /// When it began.
+    pub start: Instant,
+    /// When it ended.
+    pub end: Instant,
+}
+
+/// Spans that nobody has taken yet, in the order of their ends.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WorkerSpans {
+    /// The first ones, up to 65,536.
+    pub spans: Vec<WorkerSpan>,
+    /// How many came behind them.
+    pub dropped: u64,
+}
+
+/// Most spans that wait to be taken.
+const MOST_SPANS: usize = 1 << 16;
+
+impl WorkerSpans {
+    fn push(&mut self, span: WorkerSpan) {
+        if self.spans.len() < MOST_SPANS { self.spans.push(span) } else { self.dropped += 1 }
+    }
+}
+
 /// The protocol's device, played by threads. Dropping it stops them.
 pub struct Reference {
     shared: Arc<Shared>,
     workers: u32,
     quantum_fuel: u32,
+    /// What a traced run counts its clock from.
+    epoch: Option<Instant>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -144,9 +178,10 @@ impl Reference {
             stop: AtomicBool::new(false),
             launched: AtomicU64::new(0),
             finished: AtomicU64::new(0),
+            spans: Mutex::default(),
         };
-        let threads = Vec::new();
-        Reference { shared: Arc::new(shared), workers: workers.max(1), quantum_fuel: QUANTUM_FUEL, threads }
+        let (workers, threads) = (workers.max(1), Vec::new());
+        Reference { shared: Arc::new(shared), workers, quantum_fuel: QUANTUM_FUEL, epoch: None, threads }
     }
 
     /// Sets the fuel of each quantum; less than [`SMALLEST_FUEL`] makes no progress and becomes that.
@@ -154,6 +189,19 @@ impl Reference {
     pub fn with_quantum_fuel(mut self, fuel: u32) -> Reference {
         self.quantum_fuel = fuel.max(SMALLEST_FUEL);
         self
+    }
+
+    /// Makes each tile leave a record in the debug log, and keeps the [`WorkerSpans`]. The clock counts nanoseconds from `epoch`.
+    #[must_use]
+    pub fn traced(mut self, epoch: Instant) -> Reference {
+        self.epoch = Some(epoch);
+        self
+    }
+
+    /// Takes the spans that have ended since they were taken last; none where the run is not [traced](Self::traced).
+    #[must_use]
+    pub fn take_spans(&self) -> WorkerSpans {
+        std::mem::take(&mut self.shared.spans())
     }
 
     /// Workers.
@@ -207,9 +255,10 @@ impl Reference {
         }
         self.shared.stop.store(false, Ordering::Release);
         for id in 0..self.workers {
-            let (shared, workers, fuel) = (Arc::clone(&self.shared), self.workers, self.quantum_fuel);
+            let shared = Arc::clone(&self.shared);
+            let (workers, fuel, epoch) = (self.workers, self.quantum_fuel, self.epoch);
             let thread = std::thread::Builder::new().name(format!("vyre-worker-{id}"));
-            match thread.spawn(move || work(&shared, id, workers, fuel)) {
+            match thread.spawn(move || work(&shared, id, workers, fuel, epoch)) {
                 Ok(thread) => self.threads.push(thread),
                 Err(error) => {
                     self.stop();
@@ -265,17 +314,35 @@ impl Drop for Reference {
     }
 }
 
+impl Shared {
+    fn spans(&self) -> MutexGuard<'_, WorkerSpans> {
+        self.spans.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something; where the run is traced, it is a span of the worker's.
+    fn span<R>(&self, worker: u32, parked: bool, traced: bool, act: impl FnOnce() -> R) -> R {
+        let start = traced.then(Instant::now);
+        let result = act();
+        if let Some(start) = start {
+            self.spans().push(WorkerSpan { worker, parked, start, end: Instant::now() });
+        }
+        result
+    }
+}
+
 /// A worker's thread: quanta until it is stopped, asleep while there is nothing to do.
-fn work(shared: &Shared, id: u32, workers: u32, fuel: u32) {
+fn work(shared: &Shared, id: u32, workers: u32, fuel: u32, epoch: Option<Instant>) {
+    let traced = epoch.is_some();
     while !shared.stop.load(Ordering::Acquire) {
         shared.launched.fetch_add(1, Ordering::AcqRel);
         let mut worker = Worker::new(&shared.regions, &shared.resources, &shared.completed, id, workers);
-        let ran = worker.run_quantum(fuel);
+        worker.epoch = epoch;
+        let ran = shared.span(id, false, traced, || worker.run_quantum(fuel));
         shared.finished.fetch_add(1, Ordering::AcqRel);
         match ran {
             None => return,
             Some(true) => {}
-            Some(false) => doze(shared),
+            Some(false) => shared.span(id, true, traced, || doze(shared)),
         }
     }
 }

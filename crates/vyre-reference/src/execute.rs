@@ -3,17 +3,15 @@
 use vyre_protocol::control::{TENANT_WORDS, TENANTS, TenantState, operation_bit};
 use vyre_protocol::fault::Fault;
 use vyre_protocol::header::{HEADER_WORDS, RegionKind};
-use vyre_protocol::local::LOG_TAIL;
 use vyre_protocol::operation::{MAX_TILE_BYTES, Operation};
 use vyre_protocol::resource::{ATOMIC, ENTRY_WORDS, Handle, INDEX_BITS, OBSERVABLES, READ, SHARED, WRITE};
 use vyre_protocol::slot::{Operand, Slot};
-use vyre_protocol::stamped::{self, RECORD_BYTES};
+use vyre_protocol::stamped::RECORD_BYTES;
 use vyre_protocol::status;
 use vyre_protocol::words::SharedWords;
 
 use crate::claim::{Claim, STATE_FAULT, STATE_FAULT_WORD, slot_word, state_word};
 use crate::ops::{self, Backing, Results};
-use crate::sync::Ordering;
 use crate::worker::Worker;
 
 /// Why a slot does not run, and the offending word.
@@ -108,18 +106,14 @@ impl Worker<'_> {
         Ok([0; 2])
     }
 
-    /// Writes a record to the debug log.
+    /// Writes a line to the debug log.
     fn print(&self, claim: Claim, slot: &Slot) {
         let [format, arg_count, a, b, c, d] = slot.args;
         let mut args = [a, b, c, d];
         args[arg_count as usize..].fill(0);
         let shape = claim.priority | arg_count << 8;
         let origin = (self.id & 0xffff) | slot.tenant << 16;
-        let record = [format, origin, claim.ticket, shape, args[0], args[1], args[2], args[3]];
-        let position = self.local.add(LOG_TAIL, 1, Ordering::Relaxed);
-        let base = HEADER_WORDS + (position & (self.log_records - 1)) * RECORD_BYTES / 4;
-        let stamp = stamped::stamp(position, self.log_records);
-        stamped::store(self.region(RegionKind::DebugLog), base as usize, stamp, &record);
+        self.write_log(&[format, origin, claim.ticket, shape, args[0], args[1], args[2], args[3]]);
     }
 
     fn run_word(&self, slot: &Slot, operation: Operation) -> Result<Results, Refusal> {

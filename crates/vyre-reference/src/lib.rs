@@ -2,7 +2,7 @@
 //!
 //! Two uses: the oracle that every device is tested against, and the engine of machines without a Vulkan device. Its functions
 //! stand beside the GLSL that they mirror: `claim.rs` beside `claim.glsl`, `execute.rs` beside `execute.glsl`, `ops.rs` and `packed.rs` beside `op_*.glsl`,
-//! `finish.rs` beside `finish.glsl`, `run.rs` beside `run.glsl`, `worker.rs` beside `resident.comp` and `report.glsl`. Where the kernel spreads work over
+//! `log.rs` beside `log.glsl`, `finish.rs` beside `finish.glsl`, `run.rs` beside `run.glsl`, `worker.rs` beside `resident.comp` and `report.glsl`. Where the kernel spreads work over
 //! lanes, a worker here does it in one thread.
 #![forbid(unsafe_code)]
 
@@ -10,6 +10,7 @@ mod claim;
 mod engine;
 mod execute;
 mod finish;
+mod log;
 #[cfg(all(loom, test))]
 mod model;
 mod ops;
@@ -19,6 +20,6 @@ mod span;
 mod sync;
 mod worker;
 
-pub use engine::{Quanta, Reference};
+pub use engine::{Quanta, Reference, WorkerSpan, WorkerSpans};
 pub use ops::{Backing, SharedBytes};
 pub use span::Span;

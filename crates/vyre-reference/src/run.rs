@@ -29,6 +29,9 @@ impl Worker<'_> {
             let claim = self.claim_behind(choice.priority, by);
             if self.take_scalar(claim) {
                 let (slot, result) = self.execute(claim);
+                if self.epoch.is_some() {
+                    self.trace_tile(claim, &slot);
+                }
                 ran.push((claim, slot, result));
             }
         }

@@ -1,5 +1,7 @@
 //! A worker's quantum: the counterpart of `resident.comp` and `report.glsl`.
 
+use std::time::Instant;
+
 use vyre_protocol::ABI_VERSION;
 use vyre_protocol::control::{COMMAND, Command, DOORBELLS, LAPS, POLLED_WORDS, PRIORITY_OFFSETS, SNAPSHOT_REQUEST};
 use vyre_protocol::fault::LaunchFault;
@@ -27,6 +29,8 @@ pub(crate) struct Worker<'a> {
     pub(crate) local: &'a Span,
     pub(crate) id: u32,
     pub(crate) workers: u32,
+    /// What a traced run counts its clock from; `None` in others.
+    pub(crate) epoch: Option<Instant>,
     pub(crate) fuel: u32,
     pub(crate) slots: u32,
     pub(crate) tenants: u32,
@@ -87,6 +91,7 @@ impl<'a> Worker<'a> {
             local: regions.get(RegionKind::Local),
             id,
             workers,
+            epoch: None,
             fuel: 0,
             slots: count(0),
             tenants: count(1),
@@ -228,6 +233,9 @@ impl<'a> Worker<'a> {
         let (slot, result) = self.execute(claim);
         // After a long tile it looks at the host at once: what is more urgent waits for one tile only.
         self.busy += slot.length / claim.tiles / BYTES_PER_BUSY_TURN;
+        if self.epoch.is_some() {
+            self.trace_tile(claim, &slot);
+        }
         self.finish_tile(claim, &slot, result);
         true
     }

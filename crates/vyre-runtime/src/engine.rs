@@ -3,17 +3,16 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use vyre_mem::Region;
 use vyre_protocol::control::operation_bit;
-use vyre_protocol::geometry::Geometry;
 use vyre_protocol::header::RegionKind;
 use vyre_protocol::operation::Operation;
 use vyre_protocol::ring::RingMemory;
 use vyre_protocol::words::SharedWords;
-use vyre_reference::{Reference, Span};
-use vyre_vk::{DeviceKind, DeviceLost, KernelConfig, Resident, Vulkan};
+use vyre_reference::{Reference, Span, WorkerSpans};
+use vyre_vk::{DeviceKind, DeviceLost, KernelConfig, RelaySpans, Resident, Vulkan};
 
 use crate::device::Chosen;
 use crate::error::OpenError;
@@ -123,23 +122,31 @@ pub struct Quanta {
     pub parks: u64,
 }
 
+/// What an engine did in a traced run.
+pub(crate) struct EngineSpans {
+    /// Worker, whether it slept, start, end.
+    pub(crate) spans: Vec<(Option<u32>, bool, Instant, Instant)>,
+    /// How many were not kept.
+    pub(crate) dropped: u64,
+}
+
 pub(crate) enum Engine {
     Reference(Reference),
     Vulkan { resident: Box<Resident>, vulkan: Vulkan },
 }
 
 impl Engine {
-    pub(crate) fn open(
-        chosen: Chosen,
-        geometry: Geometry,
-        options: &Options,
-    ) -> Result<(Engine, EngineInfo), OpenError> {
+    pub(crate) fn open(chosen: Chosen, options: &Options, epoch: Instant) -> Result<(Engine, EngineInfo), OpenError> {
+        let (geometry, trace) = (options.geometry, options.trace_events > 0);
         match chosen {
             Chosen::Reference { why } => {
                 let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
                 let mut reference = Reference::new(geometry, options.workers.unwrap_or(processors));
                 if let Some(fuel) = options.quantum_fuel {
                     reference = reference.with_quantum_fuel(fuel);
+                }
+                if trace {
+                    reference = reference.traced(epoch);
                 }
                 reference.start().map_err(OpenError::NoThread)?;
                 let info = EngineInfo {
@@ -164,6 +171,7 @@ impl Engine {
                     park_after: options.park_after,
                     operations: options.operations | litmus,
                     quantum_fuel: options.quantum_fuel,
+                    trace,
                 };
                 let mut resident = vulkan.open(index, &config)?;
                 resident.launch()?;
@@ -232,6 +240,23 @@ impl Engine {
             Engine::Vulkan { resident, .. } => {
                 let quanta = resident.quanta();
                 Quanta { launched: quanta.launched, finished: quanta.finished, parks: quanta.parks }
+            }
+        }
+    }
+
+    /// Takes what it did since that was taken last; nothing where the run is not traced.
+    pub(crate) fn take_spans(&self) -> EngineSpans {
+        match self {
+            Engine::Reference(reference) => {
+                let WorkerSpans { spans, dropped } = reference.take_spans();
+                let spans =
+                    spans.into_iter().map(|span| (Some(span.worker), span.parked, span.start, span.end)).collect();
+                EngineSpans { spans, dropped }
+            }
+            Engine::Vulkan { resident, .. } => {
+                let RelaySpans { spans, dropped } = resident.take_spans();
+                let spans = spans.into_iter().map(|span| (None, span.parked, span.start, span.end)).collect();
+                EngineSpans { spans, dropped }
             }
         }
     }

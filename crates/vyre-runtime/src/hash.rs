@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use vyre_io::{BackendChoice, Filled, IoMode, Next, Source, StreamInfo};
+use vyre_io::{BackendChoice, Filled, IoMode, Next, ReadSpans, Source, StreamInfo};
 use vyre_protocol::completion::Status;
 use vyre_protocol::geometry::Priority;
 use vyre_protocol::operation::{CHAINING_VALUE_BYTES, CHUNK_BYTES, MAX_TILE_CHUNKS, Operation};
@@ -17,6 +17,7 @@ use crate::error::{HashError, StagingError, WaitError};
 use crate::resource::Resource;
 use crate::runtime::Runtime;
 use crate::staging::{Staging, TierChoice};
+use crate::trace::Trace;
 use crate::tree::Tree;
 
 /// How to read the files.
@@ -62,6 +63,8 @@ pub struct FileHash {
 pub struct FileHasher {
     runtime: Runtime,
     staging: Staging,
+    /// Reads of a staging that a lost device took along.
+    lost_reads: u64,
     /// A chaining value for each tile of each block.
     values: Resource,
     options: HashOptions,
@@ -116,12 +119,15 @@ impl FileHasher {
         let span = MAX_TILE_CHUNKS.min(options.block_size as u32 / CHUNK_BYTES);
         let (staging, values) = Self::stage(&mut runtime, &options, span)?;
         let before = runtime.tally();
-        Ok(FileHasher { runtime, staging, values, options, span, stamp: 0, before, scratch: Vec::new() })
+        Ok(FileHasher { runtime, staging, lost_reads: 0, values, options, span, stamp: 0, before, scratch: Vec::new() })
     }
 
     fn stage(runtime: &mut Runtime, options: &HashOptions, span: u32) -> Result<(Staging, Resource), StagingError> {
         let HashOptions { block_size, depth, tier, backend, .. } = *options;
-        let staging = Staging::new(runtime, block_size, depth, tier, backend)?;
+        let mut staging = Staging::new(runtime, block_size, depth, tier, backend)?;
+        if runtime.is_traced() {
+            staging.reader.trace();
+        }
         let tiles = block_size as u64 / u64::from(span * CHUNK_BYTES);
         // One place more than tiles: for the hash of a block that may turn out to be the whole stream.
         let bytes = (tiles + 1) * u64::from(RECORD_BYTES) * u64::from(staging.blocks());
@@ -135,6 +141,8 @@ impl FileHasher {
         if let Some(lost) = report.lost {
             tracing::warn!("{lost}; it was opened again, and the file is read once more");
         }
+        let ReadSpans { spans, dropped } = self.staging.reader.take_spans();
+        self.lost_reads += spans.len() as u64 + dropped;
         (self.staging, self.values) = Self::stage(&mut self.runtime, &self.options, self.span)?;
         self.before = self.runtime.tally();
         Ok(())
@@ -161,6 +169,14 @@ impl FileHasher {
     #[must_use]
     pub fn staging(&self) -> &Staging {
         &self.staging
+    }
+
+    /// [`Runtime::take_trace`], with the reads.
+    pub fn take_trace(&mut self) -> Option<Trace> {
+        let mut trace = self.runtime.take_trace()?;
+        trace.add_reads(self.staging.reader.take_spans());
+        trace.dropped += std::mem::take(&mut self.lost_reads);
+        Some(trace)
     }
 
     /// Hashes a source. `progress` is told the bytes hashed so far and the size, where there is one; raising `interrupted` ends

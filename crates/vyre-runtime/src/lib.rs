@@ -5,6 +5,7 @@
 //! - [`Runtime::dispatch`] runs a [`Mirror`](protocol::mirror::Mirror), host-side copies of the regions, to completion.
 //! - [`Staging`] is the way of a file's bytes to the kernel, without a copy by the CPU where the machine allows it.
 //! - [`FileHasher`] streams files through both.
+//! - [`Trace`] is what happened in a run, for Perfetto.
 //! - [`litmus`] tests on the machine at hand what the kernel relies on.
 #![forbid(unsafe_code)]
 
@@ -21,6 +22,7 @@ mod passed;
 mod resource;
 mod runtime;
 mod staging;
+mod trace;
 mod tree;
 mod wait;
 
@@ -35,5 +37,6 @@ pub use options::{Options, WaitPolicy};
 pub use resource::Resource;
 pub use runtime::Runtime;
 pub use staging::{Staging, StagingTier, TierChoice};
+pub use trace::{EngineSpan, ReadEvent, SlotEvent, TileEvent, Trace, TraceClock};
 /// The crates of the layers below, so that a client needs only this one.
 pub use {vyre_io as io, vyre_mem as mem, vyre_protocol as protocol, vyre_vk as vk};

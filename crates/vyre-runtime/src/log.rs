@@ -1,8 +1,10 @@
 //! What slots print: format strings, and the debug log read as lines.
 
+use std::collections::VecDeque;
 use std::fmt::Write;
 
 use vyre_protocol::debuglog::{LOG_ARGS, LogReader, LogRecord};
+use vyre_protocol::geometry::limits;
 
 /// A format string cannot be registered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +50,14 @@ enum Piece {
 pub(crate) struct Log {
     formats: Vec<Vec<Piece>>,
     pub(crate) reader: LogReader,
+    /// Lines that a recorder came across, oldest first.
+    pub(crate) waiting: VecDeque<LogRecord>,
+    /// Those of them that nobody read in time.
+    pub(crate) forgotten: u64,
 }
+
+/// Most lines that wait to be read.
+const MOST_WAITING: usize = limits::LOG_RECORDS as usize;
 
 impl Log {
     /// Registers a format string and gives its number.
@@ -60,6 +69,15 @@ impl Log {
         }
         self.formats.push(pieces);
         Ok(self.formats.len() as u32 - 1)
+    }
+
+    /// Keeps a line for who reads lines.
+    pub(crate) fn keep(&mut self, line: LogRecord) {
+        if self.waiting.len() >= MOST_WAITING {
+            self.waiting.pop_front();
+            self.forgotten += 1;
+        }
+        self.waiting.push_back(line);
     }
 
     pub(crate) fn line(&self, record: LogRecord) -> LogLine {

@@ -20,6 +20,10 @@ pub struct Options {
     pub quantum_fuel: Option<u32>,
     /// How a client waits for a completion.
     pub wait: WaitPolicy,
+    /// Most events that [`Runtime::take_trace`](crate::Runtime::take_trace) hands out at once; with 0 nothing is recorded, and a
+    /// device's kernel is built without what leaves the records. The records of tiles go through the debug log, so it should be
+    /// large: see [`Counts::log_records`].
+    pub trace_events: usize,
     /// Turns Vulkan's validation layer on.
     pub validation: bool,
 }
@@ -51,6 +55,7 @@ impl Options {
             operations: u32::MAX,
             quantum_fuel: None,
             wait: WaitPolicy::default(),
+            trace_events: 0,
             validation: crate::validation_from_environment(),
         })
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use vyre_mem::Region;
-use vyre_protocol::debuglog::{LogReader, LogRecord};
+use vyre_protocol::debuglog::{LogEntry, LogReader, LogRecord};
 use vyre_protocol::geometry::{Priority, ring_records};
 use vyre_protocol::header::RegionKind;
 use vyre_protocol::resource::{ATOMIC, READ, SHARED, WRITE};
@@ -25,6 +25,7 @@ use crate::log::{FormatError, Log, LogLine};
 use crate::options::Options;
 use crate::passed::Passed;
 use crate::resource::{self, Memory, Resource, Table};
+use crate::trace::Recorder;
 
 /// A resident kernel and all that a host does with it. One owner publishes and reaps; [`Client`](crate::Client) shares it.
 pub struct Runtime {
@@ -40,6 +41,8 @@ pub struct Runtime {
     /// New resources are resident once this many quanta have finished.
     pub(crate) settled_at: u64,
     pub(crate) log: Log,
+    /// Where the run is traced.
+    pub(crate) recorder: Option<Box<Recorder>>,
     /// A tenant has a token bucket, so publishing needs the time.
     pub(crate) rated: bool,
     pub(crate) opened: Instant,
@@ -59,7 +62,10 @@ impl Runtime {
     /// # Errors
     /// [`OpenError`] says why the choice is not possible.
     pub fn open(choice: &DeviceChoice, options: &Options) -> Result<Runtime, OpenError> {
-        let (engine, info) = Engine::open(choose(choice, options.validation)?, options.geometry, options)?;
+        let opened = Instant::now();
+        let traced = options.trace_events > 0;
+        let recorder = traced.then(|| Box::new(Recorder::new(opened, options.trace_events, options.geometry)));
+        let (engine, info) = Engine::open(choose(choice, options.validation)?, options, opened)?;
         let ring = Ring::new(options.geometry, engine.ring_memory());
         let bulk = match info.kind {
             EngineKind::Reference | EngineKind::Vulkan(DeviceKind::Software) => BulkVisibility::Immediate,
@@ -78,8 +84,9 @@ impl Runtime {
             passed,
             settled_at: 0,
             log: Log::default(),
+            recorder,
             rated: false,
-            opened: Instant::now(),
+            opened,
             launch: 0,
             stopped: false,
             staged: Staged::default(),
@@ -159,7 +166,7 @@ impl Runtime {
     pub fn publish_all(&mut self, priority: Priority, slots: &[Slot]) -> Result<Range<u64>, PublishError> {
         self.before_publish();
         let tickets = self.ring.publish_all(priority, slots)?;
-        self.engine.note_outstanding(self.ring.in_flight());
+        self.after_publish(priority, &tickets, slots);
         Ok(tickets)
     }
 
@@ -171,7 +178,7 @@ impl Runtime {
     pub fn publish_batch(&mut self, priority: Priority, slots: &[Slot]) -> Result<Range<u64>, PublishError> {
         self.before_publish();
         let tickets = self.ring.publish_batch(priority, slots)?;
-        self.engine.note_outstanding(self.ring.in_flight());
+        self.after_publish(priority, &tickets, slots);
         Ok(tickets)
     }
 
@@ -181,8 +188,10 @@ impl Runtime {
     }
 
     pub(crate) fn commit(&mut self, reservation: Reservation, slots: &[Slot]) {
+        let (priority, tickets) = (reservation.priority(), reservation.tickets());
+        self.note_time();
         self.ring.commit(reservation, slots);
-        self.engine.note_outstanding(self.ring.in_flight());
+        self.after_publish(priority, &tickets, slots);
     }
 
     pub(crate) fn abandon(&mut self, reservation: Reservation) {
@@ -200,6 +209,21 @@ impl Runtime {
         if self.rated {
             self.ring.set_time(self.opened.elapsed());
         }
+        self.note_time();
+    }
+
+    fn note_time(&mut self) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.note_time();
+        }
+    }
+
+    /// `slots` with the tickets were published, and a fence behind them if there is a ticket more.
+    fn after_publish(&mut self, priority: Priority, tickets: &Range<u64>, slots: &[Slot]) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.published(priority, tickets.clone(), slots);
+        }
+        self.engine.note_outstanding(self.ring.in_flight());
     }
 
     /// Registers a format string for [`Slot::printf`] and gives its number. Placeholders: `{u}` and `{i}` for unsigned and signed
@@ -214,27 +238,40 @@ impl Runtime {
     /// Takes the next line that a slot printed, at any time, and reports it as a `tracing` event of the target `vyre::printf`. Who
     /// comes too late for a line finds it counted in [`log_dropped`](Self::log_dropped).
     pub fn read_log(&mut self) -> Option<LogLine> {
+        let record = self.log.waiting.pop_front().or_else(|| self.next_line())?;
+        let line = self.log.line(record);
+        let LogRecord { worker, tenant, wire_ticket: ticket, priority, .. } = line.record;
+        let args = &line.record.args[..line.record.arg_count as usize];
+        let text = line.text.as_str();
+        tracing::info!(target: "vyre::printf", ticket, ?priority, tenant, worker, ?args, "{text}");
+        Some(line)
+    }
+
+    fn next_line(&mut self) -> Option<LogRecord> {
+        loop {
+            match self.next_log_entry()? {
+                LogEntry::Line(line) => return Some(line),
+                LogEntry::Tile(tile) => self.note_tile(tile),
+            }
+        }
+    }
+
+    /// Takes the next record of the debug log that decodes.
+    pub(crate) fn next_log_entry(&mut self) -> Option<LogEntry> {
         let log = self.engine.region(RegionKind::DebugLog)?;
         let records = ring_records(self.options.geometry.counts().log_records);
         loop {
             match self.log.reader.read(&log, records) {
-                Ok(record) => {
-                    let line = self.log.line(record?);
-                    let LogRecord { worker, tenant, wire_ticket: ticket, priority, .. } = line.record;
-                    let args = &line.record.args[..line.record.arg_count as usize];
-                    let text = line.text.as_str();
-                    tracing::info!(target: "vyre::printf", ticket, ?priority, tenant, worker, ?args, "{text}");
-                    return Some(line);
-                }
+                Ok(entry) => return entry,
                 Err(error) => tracing::error!("the device wrote a log record that does not decode: {error}"),
             }
         }
     }
 
-    /// Printed lines that were overwritten before they were read.
+    /// Records of the debug log that were overwritten before they were read: printed lines, and where the run is traced tiles too.
     #[must_use]
     pub fn log_dropped(&self) -> u64 {
-        self.log.reader.dropped()
+        self.log.reader.dropped() + self.log.forgotten
     }
 
     /// Registers a tenant and gives its number, which its slots carry.
@@ -285,7 +322,9 @@ impl Runtime {
         self.close();
         self.drain(timeout)?;
         self.stopped = true;
-        Ok(self.engine.stop()?)
+        self.engine.stop()?;
+        self.end_recording();
+        Ok(())
     }
 
     /// Closes and stops the kernel at the next tile boundaries, and says which tickets did not complete.
@@ -296,12 +335,16 @@ impl Runtime {
         // What was completed before the stop counts as completed.
         loop {
             match self.ring.reap() {
-                Ok(Some(completion)) => self.passed.push(completion),
+                Ok(Some(completion)) => {
+                    self.note_reaped(&completion);
+                    self.passed.push(completion);
+                }
                 Ok(None) => break,
                 Err(error) => tracing::error!("{error}"),
             }
         }
         self.held.drain(..).for_each(|(_, completion)| self.passed.push(completion));
+        self.end_recording();
         AbortReport { cancelled: self.ring.cancel_outstanding(), lost }
     }
 
@@ -311,11 +354,15 @@ impl Runtime {
     /// # Errors
     /// [`OpenError`] if the device does not start again.
     pub fn relaunch(&mut self) -> Result<(), OpenError> {
+        self.end_recording();
         self.engine.relaunch()?;
         let geometry = *self.ring.geometry();
         self.ring = Ring::new(geometry, self.engine.ring_memory());
         self.rated = false;
         self.log.reader = LogReader::default();
+        if let Some(recorder) = &mut self.recorder {
+            recorder.begin_launch();
+        }
         self.table = Table::new(geometry.counts().resources);
         self.held.clear();
         self.passed = Passed::default();
@@ -326,8 +373,8 @@ impl Runtime {
     }
 
     /// Opens the engine again after [`WaitError::Lost`], and says what became of each outstanding slot. The ring is new and empty,
-    /// all resources are dead: their handles fault, their contents are gone. Nothing is run again by itself, since only the caller
-    /// can make the resources again and knows what may run twice.
+    /// all resources are dead: their handles fault, their contents are gone. A trace begins anew; what it held counts as dropped.
+    /// Nothing is run again by itself, since only the caller can make the resources again and knows what may run twice.
     ///
     /// # Errors
     /// [`OpenError`] if the device does not open again; then the runtime stays closed.
@@ -339,8 +386,11 @@ impl Runtime {
         let completed = self.passed.drain();
         let choice = self.info.index.map_or(DeviceChoice::Reference, DeviceChoice::Index);
         let (bulk, launch) = (self.bulk, self.launch + 1);
-        *self = Runtime::open(&choice, &self.options)?;
+        let before = std::mem::replace(self, Runtime::open(&choice, &self.options)?);
         (self.bulk, self.launch) = (bulk, launch);
+        if let Some((recorder, before)) = self.recorder.as_mut().zip(before.recorder) {
+            recorder.lose(&before);
+        }
         Ok(LossReport { lost, completed, unknown })
     }
 

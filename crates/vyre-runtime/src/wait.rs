@@ -52,7 +52,9 @@ impl Runtime {
     }
 
     pub(crate) fn reap_ring(&mut self) -> Result<Option<Completion>, WaitError> {
+        self.record();
         while let Some(completion) = self.ring.reap()? {
+            self.note_reaped(&completion);
             // What the relay must hear is that nothing is left; that something is, it has heard.
             if self.ring.in_flight() == 0 {
                 self.engine.note_outstanding(0);

@@ -38,8 +38,8 @@ impl Drop for Kernel {
 }
 
 impl Kernel {
-    /// Compiles the kernel with the operations of `operations`, a mask of operation codes.
-    pub(crate) fn new(gpu: &Arc<Gpu>, operations: u32) -> Result<Kernel, VulkanError> {
+    /// Compiles the kernel with the operations of `operations`, a mask of operation codes; with `trace` each tile leaves a record.
+    pub(crate) fn new(gpu: &Arc<Gpu>, operations: u32, trace: bool) -> Result<Kernel, VulkanError> {
         let spirv = match (gpu.report.stores_64_bit, gpu.report.device_clock) {
             (true, true) => SPIRV_INT64_CLOCK,
             (true, false) => SPIRV_INT64,
@@ -50,7 +50,7 @@ impl Kernel {
         // SAFETY: `words` is a valid SPIR-V module and lives until the call returns.
         let module = unsafe { gpu.raw.create_shader_module(&module, None) }.named("vkCreateShaderModule")?;
         let cache = PipelineCache::load(gpu)?;
-        let kernel = Self::compile(gpu, module, cache.raw, operations);
+        let kernel = Self::compile(gpu, module, cache.raw, operations, trace);
         // SAFETY: a module is not needed once the pipeline is made.
         unsafe { gpu.raw.destroy_shader_module(module, None) };
         if kernel.is_ok() {
@@ -64,10 +64,11 @@ impl Kernel {
         module: vk::ShaderModule,
         cache: vk::PipelineCache,
         operations: u32,
+        trace: bool,
     ) -> Result<Kernel, VulkanError> {
-        let constants = [gpu.report.quirks.lanes, operations, gpu.report.quirks.max_pause];
+        let constants = [gpu.report.quirks.lanes, operations, gpu.report.quirks.max_pause, trace.into()];
         let entry = |id: u32| vk::SpecializationMapEntry::default().constant_id(id).offset(id * 4).size(4);
-        let entries = [entry(0), entry(1), entry(2)];
+        let entries = [0, 1, 2, 3].map(entry);
         let specialization = vk::SpecializationInfo::default().map_entries(&entries).data(constants.as_bytes());
         let push = [vk::PushConstantRange::default().stage_flags(vk::ShaderStageFlags::COMPUTE).size(LAUNCH_BYTES)];
         let layout = vk::PipelineLayoutCreateInfo::default().push_constant_ranges(&push);

@@ -29,6 +29,6 @@ pub use device::{DeviceKind, DeviceQuirks, DeviceReport, MemoryPlan};
 pub use error::{DeviceLost, ImportError, LoadError, MemoryError, OpenError, VulkanError};
 pub use instance::Vulkan;
 pub use memory::{Buffer, MemoryUse};
-pub use relay::Quanta;
+pub use relay::{Quanta, RelaySpan, RelaySpans};
 pub use resident::{KernelConfig, Resident, ResidentInfo};
 pub use rival::SubmitFence;

@@ -5,7 +5,7 @@
 //! workers leave, nothing is in flight, and the thread sleeps until [`Relay::note_outstanding`] wakes it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use vyre_protocol::words::SharedWords;
 
 use crate::device::DeviceQuirks;
 use crate::error::{DeviceLost, VulkanError};
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, lock};
 use crate::kernel::Kernel;
 use crate::parking::Parking;
 use crate::quantum;
@@ -30,6 +30,35 @@ pub struct Quanta {
     pub finished: u64,
     /// Times that the relay parked.
     pub parks: u64,
+}
+
+/// What a relay did in a traced run, as the host saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RelaySpan {
+    /// The relay was parked; else this was a quantum.
+    pub parked: bool,
+    /// When the quantum was submitted, behind the one before it, or when the last one had ended and the relay parked.
+    pub start: Instant,
+    /// When the host saw that the quantum had ended, or when the relay woke.
+    pub end: Instant,
+}
+
+/// Spans that nobody has taken yet, in the order of their ends.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RelaySpans {
+    /// The first ones, up to 65,536.
+    pub spans: Vec<RelaySpan>,
+    /// How many came behind them.
+    pub dropped: u64,
+}
+
+/// Most spans that wait to be taken.
+const MOST_SPANS: usize = 1 << 16;
+
+impl RelaySpans {
+    fn push(&mut self, span: RelaySpan) {
+        if self.spans.len() < MOST_SPANS { self.spans.push(span) } else { self.dropped += 1 }
+    }
 }
 
 /// Quanta in flight: one runs, the next is queued behind it.
@@ -49,6 +78,7 @@ struct Shared {
     /// Raised by tests: the relay behaves as if the next call had lost the device.
     lose: Arc<AtomicBool>,
     lost: OnceLock<DeviceLost>,
+    spans: Mutex<RelaySpans>,
 }
 
 /// A running relay. Dropping it stops it.
@@ -68,6 +98,8 @@ pub(crate) struct Work {
     pub(crate) park_after: Duration,
     /// Fuel of each quantum, if it is not to be steered by time.
     pub(crate) fuel: Option<u32>,
+    /// Keeps the spans.
+    pub(crate) trace: bool,
 }
 
 impl Relay {
@@ -92,6 +124,10 @@ impl Relay {
         let count = |counter: &AtomicU64| counter.load(Ordering::Acquire);
         let finished = count(&self.shared.finished);
         Quanta { finished, launched: count(&self.shared.launched), parks: count(&self.shared.parks) }
+    }
+
+    pub(crate) fn take_spans(&self) -> RelaySpans {
+        std::mem::take(&mut lock(&self.shared.spans))
     }
 
     pub(crate) fn loss_switch(&self) -> Arc<AtomicBool> {
@@ -123,13 +159,20 @@ fn command(control: &Region, command: Command) {
     control.publish_fence();
 }
 
+/// A quantum in flight.
+struct Flight {
+    /// What the timeline reaches at its end.
+    value: u64,
+    launched: Instant,
+}
+
 /// The thread's state.
 struct Runner {
     work: Work,
     shared: Arc<Shared>,
     fuel: u32,
-    /// Timeline values of the quanta in flight, oldest first.
-    flight: std::collections::VecDeque<u64>,
+    /// The quanta in flight, oldest first.
+    flight: std::collections::VecDeque<Flight>,
     /// When the newest quantum ended.
     last_end: Instant,
     /// Since when nothing was outstanding, and how often something had been by then.
@@ -180,20 +223,30 @@ impl Runner {
         let launch = Launch { quantum: number as u32, fuel: self.fuel, ..self.work.launch };
         // Counted before it can run: a client that waits for "all launched by now" must not miss it.
         self.shared.launched.fetch_add(1, Ordering::AcqRel);
-        self.flight.push_back(self.work.quanta.run(&self.work.kernel, &launch)?);
+        let launched = Instant::now();
+        let value = self.work.quanta.run(&self.work.kernel, &launch)?;
+        self.flight.push_back(Flight { value, launched });
         Ok(())
     }
 
     fn await_oldest(&mut self) -> Result<(), VulkanError> {
-        let Some(&value) = self.flight.front() else { return Ok(()) };
+        let Some(&Flight { value, launched }) = self.flight.front() else { return Ok(()) };
         while !self.work.quanta.wait(value, Duration::from_secs(1))? {
             tracing::debug!("a quantum has been running for over a second");
         }
         self.flight.pop_front();
+        self.note_span(false, launched);
         let finished = self.shared.finished.fetch_add(1, Ordering::AcqRel) + 1;
         let behind = self.shared.launched.load(Ordering::Relaxed) - finished;
         self.work.gpu.sweep(self.work.gpu.launched() - behind);
         Ok(())
+    }
+
+    /// Keeps a span that ends now.
+    fn note_span(&self, parked: bool, start: Instant) {
+        if self.work.trace {
+            lock(&self.shared.spans).push(RelaySpan { parked, start, end: Instant::now() });
+        }
     }
 
     /// Steers the length of a quantum towards the device's target. Only a quantum that ended by its fuel tells anything: after one
@@ -237,7 +290,9 @@ impl Runner {
         command(&self.work.control, Command::Leave);
         self.land()?;
         self.shared.parks.fetch_add(1, Ordering::Relaxed);
+        let parked = Instant::now();
         self.shared.parking.park(|| self.shared.stop.load(Ordering::Acquire));
+        self.note_span(true, parked);
         self.idle_since = None;
         self.last_end = Instant::now();
         if !self.shared.stop.load(Ordering::Acquire) {

@@ -20,7 +20,7 @@ use crate::instance::Vulkan;
 use crate::kernel::Kernel;
 use crate::memory::{Buffer, MemoryUse};
 use crate::quantum;
-use crate::relay::{Quanta, Relay, Work};
+use crate::relay::{Quanta, Relay, RelaySpans, Work};
 
 /// How to set up the kernel.
 #[derive(Debug, Clone)]
@@ -36,6 +36,8 @@ pub struct KernelConfig {
     /// Fuel of each quantum, at least [`SMALLEST_FUEL`](vyre_protocol::launch::SMALLEST_FUEL); `None` steers it by the time that
     /// quanta take.
     pub quantum_fuel: Option<u32>,
+    /// Makes each tile leave a record in the debug log, and keeps the [`RelaySpans`].
+    pub trace: bool,
 }
 
 impl Default for KernelConfig {
@@ -57,6 +59,7 @@ impl Default for KernelConfig {
             park_after: Duration::from_millis(50),
             operations: u32::MAX,
             quantum_fuel: None,
+            trace: false,
         }
     }
 }
@@ -176,7 +179,7 @@ impl Resident {
     pub(crate) fn open(vulkan: &Vulkan, index: usize, config: &KernelConfig) -> Result<Resident, OpenError> {
         let gpu = Gpu::open(vulkan, index)?;
         let geometry = &config.geometry;
-        let kernel = Arc::new(Kernel::new(&gpu, config.operations)?);
+        let kernel = Arc::new(Kernel::new(&gpu, config.operations, config.trace)?);
         let blocks = Blocks::allocate(&gpu, geometry)?;
         let mut quanta = quantum::Quanta::new(&gpu)?;
         blocks.reset(geometry, &mut quanta)?;
@@ -235,6 +238,7 @@ impl Resident {
             control: self.ring_memory().control,
             park_after: self.config.park_after,
             fuel: self.config.quantum_fuel,
+            trace: self.config.trace,
         })?;
         let relay = self.relay.insert(relay);
         let status = self.blocks.region(&self.config.geometry, RegionKind::Status);
@@ -262,6 +266,12 @@ impl Resident {
     #[must_use]
     pub fn quanta(&self) -> Quanta {
         self.relay.as_ref().map_or_else(Quanta::default, Relay::quanta)
+    }
+
+    /// Takes what the relay of the newest launch did since it was taken last; nothing where [`KernelConfig::trace`] is off.
+    #[must_use]
+    pub fn take_spans(&self) -> RelaySpans {
+        self.relay.as_ref().map_or_else(RelaySpans::default, Relay::take_spans)
     }
 
     /// A switch that makes the relay report a lost device, so that tests can lose one that cannot be lost; `None` before a launch.

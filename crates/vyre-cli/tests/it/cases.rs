@@ -255,3 +255,58 @@ pub(crate) fn bench_latency_prints_percentiles(device: &str) {
     assert_eq!((names.len(), ratios.len()), if device == "reference" { (1, 0) } else { (3, 1) });
     assert!(ratios.iter().all(|ratio| *ratio > 1.0), "{ratios:?}");
 }
+
+/// The events in a trace of which one line was said.
+fn trace(out: &Path, output: &Output) -> Vec<serde_json::Value> {
+    let text = stderr(output);
+    let line = text.lines().find(|line| line.contains(" events (")).unwrap_or_else(|| panic!("{text}"));
+    assert!(line.contains(", 0 dropped, 0 overwritten; ") && line.contains("clock"), "{line}");
+    serde_json::from_slice(&std::fs::read(out).unwrap()).unwrap()
+}
+
+pub(crate) fn a_trace_of_the_mix_shows_all_partitions_and_parks(device: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("trace.json");
+    let run = |more: &[&str]| vyre().arg("trace").arg(&out).args(["--device", device]).args(more).output().unwrap();
+    let output = run(&["--workers", "2"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let events = trace(&out, &output);
+    let groups: Vec<_> = events.iter().filter(|event| event["name"] == "process_name").collect();
+    let names: Vec<_> = groups.iter().filter_map(|event| event["args"]["name"].as_str()).collect();
+    let partitions = ["slots CRITICAL", "slots HIGH", "slots NORMAL", "slots LOW", "slots IDLE"];
+    assert_eq!(names, [&["workers", "quanta"], &partitions[..]].concat());
+    let count = |name: &str, phase: &str| events.iter().filter(|e| e["name"] == name && e["ph"] == phase).count();
+    assert_eq!((count("REDUCE", "b"), count("REDUCE", "e"), count("FENCE", "b")), (20, 20, 20));
+    assert_eq!(count("REDUCE", "X") + count("REDUCE", "i"), 20 * 64);
+    assert!(count("parked", "X") > 0 && count("quantum", "X") > 0, "{}", stderr(&output));
+    let kept = std::fs::read(&out).unwrap();
+    let refused = run(&[]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("trace.json is there already"), "{}", stderr(&refused));
+    assert_eq!(std::fs::read(&out).unwrap(), kept, "what was there is as it was");
+    let forced = run(&["--force", "--events", "100"]);
+    assert!(forced.status.success(), "{}", stderr(&forced));
+    assert!(
+        stderr(&forced).contains(": 100 events (") && !stderr(&forced).contains(" 0 dropped"),
+        "{}",
+        stderr(&forced)
+    );
+    assert!(std::fs::read(&out).unwrap().len() < kept.len());
+}
+
+pub(crate) fn a_trace_of_hashing_prints_the_hashes(device: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let [out, file] = ["trace.json", "file"].map(|name| folder.path().join(name));
+    let data = noise(3_000_000);
+    std::fs::write(&file, &data).unwrap();
+    let output = vyre().arg("trace").arg(&out).args(["--device", device, "hash"]).arg(&file).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(stdout(&output), format!("{}  {}\n", blake3::hash(&data), file.display()));
+    let events = trace(&out, &output);
+    let count = |name: &str, phase: &str| events.iter().filter(|e| e["name"] == name && e["ph"] == phase).count();
+    assert_eq!((count("read", "X"), count("BLAKE3", "b"), count("BLAKE3", "X") + count("BLAKE3", "i")), (6, 6, 46));
+    let missing = folder.path().join("missing/trace.json");
+    let output = vyre().arg("trace").arg(&missing).args(["--device", device, "hash"]).arg(&file).output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("missing/trace.json: No such file"), "{}", stderr(&output));
+}

@@ -14,6 +14,9 @@ fn wrong_arguments_are_refused_with_exit_code_2() {
         &["hash", "--depth", "0"],
         &["hash", "--depth", "65"],
         &["hash", "--check", "a", "b"],
+        &["trace"],
+        &["trace", "a", "hash"],
+        &["trace", "a", "--events", "0"],
         &["nonsense"],
         &["bench"],
     ] {

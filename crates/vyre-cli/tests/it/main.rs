@@ -48,4 +48,6 @@ on_every_engine! {
     bench_throughput_prints_rates => throughput, device_throughput;
     bench_preemption_prints_percentiles => preemption, device_preemption;
     bench_all_leaves_a_report_and_a_page => bench_all, device_bench_all;
+    a_trace_of_the_mix_shows_all_partitions_and_parks => trace, device_trace;
+    a_trace_of_hashing_prints_the_hashes => trace_hash, device_trace_hash;
 }

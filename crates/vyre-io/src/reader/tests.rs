@@ -67,6 +67,7 @@ fn stream(len: usize, script: &[Script]) -> (Result<Vec<u8>, ReadError>, Counter
     };
     let report = BackendReport { kind: BackendKind::Threads, reason: None };
     let mut reader = Reader::with_backend(pool, Box::new(backend), report);
+    reader.trace();
     reader.open(&Source::Path(file.path().into()), IoMode::Buffered).unwrap();
     let mut out = Vec::new();
     let result = loop {
@@ -87,6 +88,14 @@ fn stream(len: usize, script: &[Script]) -> (Result<Vec<u8>, ReadError>, Counter
         assert!(out == data);
     }
     let requests = seen.lock().unwrap().clone();
+    let spans = reader.take_spans().spans;
+    assert!(spans.iter().all(|span| span.start <= span.end));
+    assert_eq!(spans.iter().filter_map(|span| span.bytes).map(u64::from).sum::<u64>(), reader.counters().bytes_read);
+    if result.is_ok() {
+        // The scripted backend ends reads in the order of their requests.
+        assert!(spans.iter().map(|span| (span.block, span.offset)).eq(requests.iter().map(|r| (r.block, r.offset))));
+    }
+    assert!(reader.take_spans().spans.is_empty(), "what was taken is gone");
     (result.map(|()| out), reader.counters(), requests)
 }
 

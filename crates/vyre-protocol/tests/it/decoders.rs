@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use vyre_protocol::completion::{Status as SlotStatus, WireCompletion};
 use vyre_protocol::control::{Control, initialise};
-use vyre_protocol::debuglog::LogRecord;
+use vyre_protocol::debuglog::{LogEntry, LogRecord, TileRecord};
 use vyre_protocol::decode::DecodeError;
 use vyre_protocol::fault::Fault;
 use vyre_protocol::geometry::{Counts, Geometry, Priority};
@@ -151,7 +151,7 @@ proptest! {
         let _ = Slot::decode(&bytes);
         let _ = IoResponse::decode(&bytes);
         let _ = WireCompletion::decode(&record);
-        let _ = LogRecord::decode(&record);
+        let _ = LogEntry::decode(&record);
         let _ = IoRequest::decode(&record);
     }
 
@@ -188,8 +188,12 @@ proptest! {
         let mut args = words;
         args[count as usize..].fill(0);
         let (worker, tenant) = (words[0] & 0xffff, words[1] & 0xffff);
-        let log = LogRecord { format: words[2], worker, tenant, wire_ticket: words[3], priority, arg_count: count, args };
-        prop_assert_eq!(LogRecord::decode(&log.encode()), Ok(log));
+        let (wire_ticket, arg_count) = (words[3], count);
+        let line = LogEntry::Line(LogRecord { format: words[2], worker, tenant, wire_ticket, priority, arg_count, args });
+        prop_assert_eq!(LogEntry::decode(&line.encode()), Ok(line));
+        let (tile, operation, clock) = (words[2] & 0xffff, words[2] >> 16, [offset, !offset]);
+        let tile = LogEntry::Tile(TileRecord { tile, operation, worker, tenant, wire_ticket, priority, clock });
+        prop_assert_eq!(LogEntry::decode(&tile.encode()), Ok(tile));
         let destination = Operand { handle: words[0], offset: words[1] };
         let (capability, length) = (words[2], words[3] | 1);
         let request = IoRequest { capability, offset, length, destination, wire_ticket: words[0], priority, tenant };

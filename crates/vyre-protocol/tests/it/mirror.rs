@@ -2,7 +2,7 @@
 
 use vyre_protocol::completion::{Status, WireCompletion};
 use vyre_protocol::control::DOORBELLS;
-use vyre_protocol::debuglog::LogRecord;
+use vyre_protocol::debuglog::{LogEntry, LogRecord};
 use vyre_protocol::decode::DecodeError;
 use vyre_protocol::fault::Fault;
 use vyre_protocol::geometry::{GeometryError, Priority};
@@ -192,7 +192,7 @@ fn s10_a10_an_invalid_readback_changes_nothing() {
         arg_count: 9,
         args: [0; 4],
     };
-    with(RegionKind::DebugLog, 64, &stamped::encode(1, &line.encode()));
+    with(RegionKind::DebugLog, 64, &stamped::encode(1, &LogEntry::Line(line).encode()));
     with(RegionKind::IoRequests, 64, &stamped::encode(1, &[0; 8]));
     for mut readback in cases {
         let kept = readback.clone();

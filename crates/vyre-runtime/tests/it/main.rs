@@ -10,6 +10,7 @@ mod operations;
 mod packed;
 mod printf;
 mod tenants;
+mod trace;
 
 use vyre_runtime::protocol::launch::SMALLEST_FUEL;
 use vyre_runtime::{DeviceChoice, EngineKind, Options, Runtime};
@@ -113,6 +114,7 @@ conformance! {
     dispatch::a12_after_a_shutdown_the_same_mirror_is_dispatched_again,
     printf::g41_lines_carry_ticket_tenant_worker_and_arguments,
     printf::s10_g40_the_newest_lines_stay_and_the_others_are_counted,
+    trace::a_trace_has_every_slot_tile_and_quantum,
 }
 
 on_every_engine! { DEFAULT, once:
@@ -131,4 +133,9 @@ on_every_engine! { DEFAULT, once:
     dispatch::a8_the_second_dispatch_allocates_nothing,
     dispatch::a_dispatch_that_cannot_end_changes_nothing,
     tenants::f37_quiesce_waits_as_long_as_it_says,
+    trace::what_a_trace_lacks_is_counted,
+    trace::a_cancelled_slot_ends_with_the_kernel,
+    trace::reserved_slots_are_traced_from_their_publication_on,
+    trace::a_rebuild_counts_what_it_takes_along,
+    trace::a_traced_hash_is_that_of_an_untraced_one,
 }
