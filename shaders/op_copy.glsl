@@ -5,9 +5,6 @@ Verdict check_copy(inout Tile tile) {
     Verdict verdict = check_bytes();
     if (verdict.fault == FAULT_NONE) { verdict = resolve_input(length, tile); }
     if (verdict.fault == FAULT_NONE) { verdict = resolve_output(length, ACCESS_WRITE, tile); }
-    tile.source = address_at(tile.source, tile.number * s_slot[SLOT_TILE_SPAN]);
-    tile.target = address_at(tile.target, tile.number * s_slot[SLOT_TILE_SPAN]);
-    tile.bytes = tile_bytes(tile.number, s_slot[SLOT_TILE_SPAN]);
     return verdict;
 }
 

@@ -13,8 +13,6 @@ Verdict check_histogram(inout Tile tile) {
     if (s_slot[SLOT_ARGS] == 1u && s_slot[SLOT_ARGS + 2u] > 31u) { return Verdict(FAULT_BAD_ARGUMENT, s_slot[SLOT_ARGS + 2u]); }
     verdict = resolve_input(s_slot[SLOT_LENGTH], tile);
     if (verdict.fault == FAULT_NONE) { verdict = resolve_output(bins * 4u, ACCESS_WRITE | ACCESS_ATOMIC, tile); }
-    tile.source = address_at(tile.source, tile.number * s_slot[SLOT_TILE_SPAN]);
-    tile.bytes = tile_bytes(tile.number, s_slot[SLOT_TILE_SPAN]);
     return verdict;
 }
 

@@ -12,9 +12,6 @@ Verdict check_reduce(inout Tile tile) {
     if ((s_slot[SLOT_OUTPUT + 1u] & 7u) != 0u) { return Verdict(FAULT_MISALIGNED, s_slot[SLOT_OUTPUT + 1u]); }
     verdict = resolve_input(s_slot[SLOT_LENGTH], tile);
     if (verdict.fault == FAULT_NONE) { verdict = resolve_output(tiles * 8u, ACCESS_WRITE, tile); }
-    tile.source = address_at(tile.source, tile.number * s_slot[SLOT_TILE_SPAN]);
-    tile.target = address_at(tile.target, tile.number * 8u);
-    tile.bytes = tile_bytes(tile.number, s_slot[SLOT_TILE_SPAN]);
     return verdict;
 }
 
