@@ -8,7 +8,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use ash::vk;
 use vyre_protocol::operation::{CHUNK_BYTES, MAX_BINS, MAX_TILE_BYTES, MAX_TILE_CHUNKS, Operation, Reduction};
@@ -69,14 +68,20 @@ impl Bulk {
         Slot { input: at(bytes.saturating_mul(part)), output: at(output), ..slot }
     }
 
+    /// Bytes that all parts together write, from the start of the output on.
+    #[must_use]
+    pub fn written(self, parts: Parts) -> u64 {
+        let before_last = u64::from(self.output_stride(parts.bytes)) * u64::from(parts.count.saturating_sub(1));
+        before_last + u64::from(self.output_bytes(parts.bytes))
+    }
+
     /// Bytes between the outputs of two parts.
     const fn output_stride(self, bytes: u32) -> u32 {
         if matches!(self, Bulk::Histogram) { 0 } else { self.output_bytes(bytes) }
     }
 
     /// Bytes that a part of `bytes` bytes writes.
-    #[must_use]
-    pub const fn output_bytes(self, bytes: u32) -> u32 {
+    const fn output_bytes(self, bytes: u32) -> u32 {
         match self {
             Bulk::Fill(_) | Bulk::Copy => bytes,
             Bulk::Reduce => bytes.div_ceil(MAX_TILE_BYTES) * 8,
@@ -229,14 +234,12 @@ impl PlainDevice {
 }
 
 impl Recorded {
-    /// Submits the commands and waits for their fence: the time that took.
+    /// Submits the commands and waits for their fence.
     ///
     /// # Errors
     /// [`VulkanError`] if a call fails.
-    pub fn run(&mut self) -> Result<Duration, VulkanError> {
-        let start = Instant::now();
-        self.submission.run()?;
-        Ok(start.elapsed())
+    pub fn run(&mut self) -> Result<(), VulkanError> {
+        self.submission.run()
     }
 }
 
@@ -248,9 +251,7 @@ fn check(bulk: Bulk, parts: Parts, input: &Buffer, output: &Buffer) -> Result<()
     }
     bulk.slot(bytes, 0).validate(1)?;
     let reads = if matches!(bulk, Bulk::Fill(_)) { 0 } else { u64::from(bytes) * u64::from(count) };
-    let before_last = u64::from(bulk.output_stride(bytes)) * u64::from(count.saturating_sub(1));
-    let writes = before_last + u64::from(bulk.output_bytes(bytes));
-    for (operand, needed, buffer) in [("input", reads, input), ("output", writes, output)] {
+    for (operand, needed, buffer) in [("input", reads, input), ("output", bulk.written(parts), output)] {
         if needed > buffer.len() {
             return Err(PlainError::Short { operand, needed, found: buffer.len() });
         }

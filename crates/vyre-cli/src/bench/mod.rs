@@ -1,6 +1,7 @@
 //! `vyre bench`: the ring beside what one would use instead, in one run. Each bench gives a [`Report`](report::Report); how it is shown is decided here.
 
 mod latency;
+mod ops;
 mod preemption;
 mod report;
 mod samples;
@@ -22,6 +23,8 @@ pub(crate) enum Command {
     Latency(latency::Arguments),
     /// NOP slots per second from one producer, by the size of its batches, against the same kernel submitted and recorded.
     Throughput(throughput::Arguments),
+    /// Bulk operations, beside a plain dispatch of the same code, Vulkan's own commands and a host thread.
+    Ops(ops::Arguments),
     /// Round trip of a CRITICAL slot, idle and beside slots of 10,000 tiles in the LOW partition.
     Preemption(preemption::Arguments),
 }
@@ -39,6 +42,9 @@ pub(crate) struct Common {
     pub(crate) json: bool,
 }
 
+/// Bytes of a GiB.
+pub(crate) const GIB: f64 = (1_u64 << 30) as f64;
+
 /// A kernel with this one operation: what is measured is the ring.
 pub(crate) const NOP_ONLY: u32 = 1 << Operation::Nop.code();
 
@@ -46,6 +52,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
     let ((report, messages), common) = match command {
         Command::Latency(arguments) => (latency::run(arguments)?, &arguments.common),
         Command::Throughput(arguments) => (throughput::run(arguments)?, &arguments.common),
+        Command::Ops(arguments) => (ops::run(arguments)?, &arguments.common),
         Command::Preemption(arguments) => (preemption::run(arguments)?, &arguments.common),
     };
     if common.json {

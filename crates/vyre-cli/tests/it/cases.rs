@@ -225,3 +225,17 @@ pub(crate) fn bench_latency_prints_percentiles(device: &str) {
     assert_eq!((names.len(), ratios.len()), if device == "reference" { (1, 0) } else { (2, 1) });
     assert!(ratios.iter().all(|ratio| *ratio > 1.0), "{ratios:?}");
 }
+
+pub(crate) fn bench_ops_compares_every_operation(device: &str) {
+    let (names, ratios) = bench(&["ops", "--mib", "1", "--milliseconds", "1"], device);
+    let vulkan = if device == "reference" { 0 } else { 1 };
+    // Live; a plain dispatch; a command of Vulkan's for some; a host thread for one.
+    for (operation, commands, host) in
+        [("COPY", 1, 0), ("FILL", 1, 0), ("REDUCE", 0, 0), ("HISTOGRAM", 0, 0), ("BLAKE3", 0, 1)]
+    {
+        let ways = names.iter().filter(|name| name.starts_with(operation)).count();
+        assert_eq!(ways, 1 + vulkan * (1 + commands) + host, "{operation} in {names:?}");
+    }
+    assert_eq!(names.iter().filter(|name| name.ends_with(" KiB")).count(), 4);
+    assert_eq!(ratios.len(), if device == "reference" { 1 } else { 8 });
+}

@@ -46,5 +46,6 @@ on_every_engine! {
     doctor_finds_the_engine_fit => doctor, device_doctor;
     bench_latency_prints_percentiles => bench, device_bench;
     bench_throughput_prints_rates => throughput, device_throughput;
+    bench_ops_compares_every_operation => ops, device_ops;
     bench_preemption_prints_percentiles => preemption, device_preemption;
 }
