@@ -40,6 +40,7 @@ step stale-blocks 300 env VYRE_STALE_MIB=2048 ./tests/vyre-runtime --ignored dev
 step soak 300 ./soak --device "$DEVICE" --slots 2000000
 step throughput 120 ./vyre bench throughput --device "$DEVICE"
 step ops 300 ./vyre bench ops --device "$DEVICE" --mib 512
+step stream 600 ./vyre bench stream --device "$DEVICE" --mib "$MIB"
 step preemption 120 ./vyre bench preemption --device "$DEVICE"
 step latency 300 ./vyre bench latency --device "$DEVICE"
 step latency-one-worker 300 ./vyre bench latency --device "$DEVICE" --workers 1

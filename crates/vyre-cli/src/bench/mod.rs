@@ -5,6 +5,7 @@ mod ops;
 mod preemption;
 mod report;
 mod samples;
+mod stream;
 mod throughput;
 
 use std::process::ExitCode;
@@ -25,6 +26,8 @@ pub(crate) enum Command {
     Throughput(throughput::Arguments),
     /// Bulk operations, beside a plain dispatch of the same code, Vulkan's own commands and a host thread.
     Ops(ops::Arguments),
+    /// A file into the resident kernel, beside fio, a read and a mapped loop, and b3sum.
+    Stream(stream::Arguments),
     /// Round trip of a CRITICAL slot, idle and beside slots of 10,000 tiles in the LOW partition.
     Preemption(preemption::Arguments),
 }
@@ -53,6 +56,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Latency(arguments) => (latency::run(arguments)?, &arguments.common),
         Command::Throughput(arguments) => (throughput::run(arguments)?, &arguments.common),
         Command::Ops(arguments) => (ops::run(arguments)?, &arguments.common),
+        Command::Stream(arguments) => (stream::run(arguments)?, &arguments.common),
         Command::Preemption(arguments) => (preemption::run(arguments)?, &arguments.common),
     };
     if common.json {
@@ -73,6 +77,19 @@ pub(crate) fn rival(
     let vulkan = Vulkan::load(vyre_runtime::validation_from_environment())?;
     let config = KernelConfig { geometry, operations: NOP_ONLY, ..KernelConfig::default() };
     Ok(Some((SubmitFence::new(&vulkan, index, &config, dispatches)?, vulkan)))
+}
+
+/// Bytes that do not repeat, and others for each seed; `len` is a multiple of eight.
+pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {
+    // The state must not be 0.
+    let mut state = 0x9e37_79b9_7f4a_7c15 ^ seed << 1;
+    let next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        u64::to_le_bytes(state)
+    };
+    std::iter::repeat_with(next).take(len / 8).flatten().collect()
 }
 
 /// Lets the relay park, so that the rival has the processors for itself.

@@ -10,7 +10,7 @@ use vyre_runtime::{EngineKind, Runtime};
 
 use super::report::{Axis, Curve, Goal, Plot, Ratio, Report, Row, Table};
 use super::samples::{SPREAD, spread};
-use super::{Common, GIB, await_park};
+use super::{Common, GIB, await_park, noise};
 use crate::Failure;
 use sides::{Live, Plain, command_name, expected};
 
@@ -53,7 +53,7 @@ struct Case {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
-    let data = noise((arguments.mib as usize) << 20);
+    let data = noise((arguments.mib as usize) << 20, 0);
     let mut live = Live::open(&arguments.common, &data)?;
     let mut plain = live.runtime.engine().index.map(|index| Plain::open(index, &data)).transpose()?;
     let largest = data.len() as u32 / PARTS;
@@ -136,18 +136,6 @@ fn rate(parts: Parts, time: Duration, mut run: impl FnMut() -> Result<(), Failur
     }
     let bytes = f64::from(parts.bytes) * f64::from(parts.count) * f64::from(times);
     Ok(bytes / GIB / start.elapsed().as_secs_f64())
-}
-
-/// Bytes that do not repeat.
-fn noise(len: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let next = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    std::iter::repeat_with(next).take(len / 8).flatten().collect()
 }
 
 /// The ways to do an operation.

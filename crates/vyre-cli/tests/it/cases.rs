@@ -239,3 +239,18 @@ pub(crate) fn bench_ops_compares_every_operation(device: &str) {
     assert_eq!(names.iter().filter(|name| name.ends_with(" KiB")).count(), 4);
     assert_eq!(ratios.len(), if device == "reference" { 1 } else { 8 });
 }
+
+pub(crate) fn bench_stream_reads_a_file_in_every_way(device: &str) {
+    let (names, _) = bench(&["stream", "--mib", "1"], device);
+    // Two tables of rates and one of CPU time; what is not installed here leaves no row.
+    for way in ["live, BLAKE3", "live, REDUCE", "read and copy", "map and copy"] {
+        assert_eq!(names.iter().filter(|name| *name == way).count(), 3, "{way} in {names:?}");
+    }
+    assert_eq!(names.iter().filter(|name| name.ends_with("KiB, live, BLAKE3")).count(), 4, "{names:?}");
+    // A file of the user's whose length is no multiple of anything stays as it is.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), noise((1 << 20) + 4099)).unwrap();
+    let (same, _) = bench(&["stream", file.path().to_str().unwrap()], device);
+    assert_eq!(same, names);
+    assert_eq!(std::fs::read(file.path()).unwrap(), noise((1 << 20) + 4099));
+}

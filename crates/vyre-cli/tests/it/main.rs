@@ -47,5 +47,6 @@ on_every_engine! {
     bench_latency_prints_percentiles => bench, device_bench;
     bench_throughput_prints_rates => throughput, device_throughput;
     bench_ops_compares_every_operation => ops, device_ops;
+    bench_stream_reads_a_file_in_every_way => stream, device_stream;
     bench_preemption_prints_percentiles => preemption, device_preemption;
 }
