@@ -54,7 +54,7 @@ struct Case {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
     let data = noise((arguments.mib as usize) << 20, 0);
-    let mut live = Live::open(&arguments.common, &data)?;
+    let mut live = Live::open(&arguments.common.device.choice(), arguments.common.workers, &data)?;
     let mut plain = live.runtime.engine().index.map(|index| Plain::open(index, &data)).transpose()?;
     let largest = data.len() as u32 / PARTS;
     let sizes =

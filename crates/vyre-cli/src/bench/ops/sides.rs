@@ -9,11 +9,10 @@ use vyre_runtime::protocol::operation::{CHUNK_BYTES, MAX_TILE_BYTES, MAX_TILE_CH
 use vyre_runtime::protocol::slot::{Operand, Slot};
 use vyre_runtime::protocol::words::SharedWords;
 use vyre_runtime::vk::{Buffer, Bulk, MemoryUse, Parts, PlainDevice, Recorded, Vulkan};
-use vyre_runtime::{BulkVisibility, Options, Resource, Runtime};
+use vyre_runtime::{BulkVisibility, DeviceChoice, Options, Resource, Runtime};
 
 use super::{BULK, PARTS};
 use crate::Failure;
-use crate::bench::Common;
 
 /// Memory of a side: the input on its way, the input, the output of an operation that writes as much as it reads or needs atomics,
 /// and what the host reads.
@@ -57,11 +56,11 @@ pub(super) struct Live {
 
 impl Live {
     /// Opens the engine with all bulk operations, and gives it the data.
-    pub(super) fn open(common: &Common, data: &[u8]) -> Result<Live, Failure> {
+    pub(super) fn open(device: &DeviceChoice, workers: Option<u32>, data: &[u8]) -> Result<Live, Failure> {
         let operations = BULK.iter().fold(0, |mask, bulk| mask | 1 << bulk.operation().code());
         let park_after = Duration::from_millis(1);
-        let options = Options { workers: common.workers, park_after, operations, ..Options::new(Counts::default())? };
-        let mut runtime = Runtime::open(&common.device.choice(), &options)?;
+        let options = Options { workers, park_after, operations, ..Options::new(Counts::default())? };
+        let mut runtime = Runtime::open(device, &options)?;
         let memory = Memory::allocate(|usage| Ok(runtime.allocate(data.len() as u64, usage)?))?;
         memory.staging.write(0, data)?;
         let mut live = Live { runtime, memory, whole: whole(data.len()) };
@@ -212,8 +211,7 @@ mod tests {
     #[test]
     fn the_reference_engine_does_what_the_host_expects() {
         let data: Vec<u8> = (0..1_u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-        let device = crate::DeviceArgument { device: "reference".into() };
-        let mut live = Live::open(&Common { device, workers: Some(2), json: false }, &data).unwrap();
+        let mut live = Live::open(&DeviceChoice::Reference, Some(2), &data).unwrap();
         for bulk in BULK {
             for bytes in [16_384, 1 << 18] {
                 let parts = Parts { bytes, count: PARTS };
