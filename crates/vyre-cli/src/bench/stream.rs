@@ -80,7 +80,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
         Err(reason) => notes.push(reason),
     }
     let plots = vec![grid.plot()];
-    notes.extend(grid.notes);
+    let more: Vec<_> = grid.notes.into_iter().filter(|note| !notes.contains(note)).collect();
+    notes.extend(more);
     let report = Report {
         bench: "stream",
         engine: runtime.engine().to_string(),

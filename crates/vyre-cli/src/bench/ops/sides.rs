@@ -1,18 +1,22 @@
 //! The two sides of `vyre bench ops`, each with memory of its own, and what their work must come to.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use blake3::hazmat::HasherExt;
 use vyre_runtime::protocol::completion::Status;
 use vyre_runtime::protocol::geometry::{Counts, Priority};
 use vyre_runtime::protocol::operation::{CHUNK_BYTES, MAX_TILE_BYTES, MAX_TILE_CHUNKS};
+use vyre_runtime::protocol::ring::Completion;
 use vyre_runtime::protocol::slot::{Operand, Slot};
 use vyre_runtime::protocol::words::SharedWords;
-use vyre_runtime::vk::{Buffer, Bulk, MemoryUse, Parts, PlainDevice, Recorded, Vulkan};
-use vyre_runtime::{BulkVisibility, DeviceChoice, Options, Resource, Runtime};
+use vyre_runtime::vk::{Buffer, Bulk, DeviceKind, MemoryUse, Parts, PlainDevice, Recorded, Vulkan};
+use vyre_runtime::{BulkVisibility, DeviceChoice, EngineKind, Options, Resource, Runtime};
 
 use super::{BULK, PARTS};
 use crate::Failure;
+
+/// Time without any completion after which a kernel counts as hung.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Memory of a side: the input on its way, the input, the output of an operation that writes as much as it reads or needs atomics,
 /// and what the host reads.
@@ -73,13 +77,25 @@ impl Live {
         slots(bulk, parts, &self.memory.source, self.memory.output(bulk))
     }
 
-    /// From before the slots are published until all have completed.
+    /// From before the slots are published until all have completed. Looks for completions all the time, as who wants them soon does,
+    /// unless workers are host threads, which need that processor.
     pub(super) fn run(&mut self, slots: &[Slot]) -> Result<(), Failure> {
         self.runtime.publish_all(Priority::Normal, slots)?;
-        self.runtime.drain(Duration::from_secs(60))?;
-        while let Some(completion) = self.runtime.reap()? {
-            if completion.status == Status::Faulted {
-                return Err(format!("a slot faulted: {:?} ({:#x})", completion.fault, completion.fault_word).into());
+        let software =
+            matches!(self.runtime.engine().kind, EngineKind::Reference | EngineKind::Vulkan(DeviceKind::Software));
+        let start = Instant::now();
+        let mut completed = 0;
+        while completed < slots.len() {
+            match self.runtime.reap()? {
+                Some(Completion { status: Status::Done, .. }) => completed += 1,
+                Some(Completion { fault, fault_word, .. }) => {
+                    return Err(format!("a slot faulted: {fault:?} ({fault_word:#x})").into());
+                }
+                None if start.elapsed() > PATIENCE => {
+                    return Err("a slot did not complete within 60 s; see `vyre doctor`".into());
+                }
+                None if software => self.runtime.pause(start.elapsed(), PATIENCE),
+                None => std::hint::spin_loop(),
             }
         }
         Ok(())

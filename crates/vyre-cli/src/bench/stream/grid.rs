@@ -38,13 +38,13 @@ pub(super) fn sweep(mut runtime: Runtime, input: &Input) -> Result<(Grid, Runtim
             cell[0].push(ways::hash(&mut hasher, input)?.0.rate);
             await_park(hasher.runtime());
             input.prepare(Cache::Uncached)?;
-            cell[1].extend(programs::fio(input, Cache::Uncached, block_size, depth).map(|sample| sample.rate));
+            match programs::fio(input, Cache::Uncached, block_size, depth) {
+                Ok(sample) => cell[1].push(sample.rate),
+                Err(reason) => grid.note(reason),
+            }
         }
         // Locked memory may be enough for some and not for others.
-        let note = format!("staging of the grid: {}; {}", hasher.staging().tier(), hasher.staging().reader.backend());
-        if !grid.notes.contains(&note) {
-            grid.notes.push(note);
-        }
+        grid.note(format!("staging of the grid: {}; {}", hasher.staging().tier(), hasher.staging().reader.backend()));
         grid.cells.push(cell);
         runtime = hasher.into_runtime();
     }
@@ -52,15 +52,17 @@ pub(super) fn sweep(mut runtime: Runtime, input: &Input) -> Result<(Grid, Runtim
 }
 
 impl Grid {
-    /// The ways that ran with all settings.
-    fn ways(&self) -> impl Iterator<Item = (usize, &'static str)> {
-        WAYS.into_iter().enumerate().filter(|(way, _)| self.cells.iter().all(|cell| !cell[*way].is_empty()))
+    fn note(&mut self, note: String) {
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
     }
 
     pub(super) fn table(&self) -> Table {
         let mut rows = Vec::new();
         for (cells, block) in self.cells.chunks(DEPTHS.len()).zip(BLOCKS) {
-            for (way, name) in self.ways() {
+            let ran = |(way, _): &(usize, &str)| cells.iter().all(|cell| !cell[*way].is_empty());
+            for (way, name) in WAYS.into_iter().enumerate().filter(ran) {
                 let values = cells.iter().map(|cell| spread(&cell[way])[0]).collect();
                 rows.push(Row { name: format!("blocks of {} KiB, {name}", block >> 10), values });
             }
@@ -71,11 +73,13 @@ impl Grid {
 
     pub(super) fn plot(&self) -> Plot {
         let mut curves = Vec::new();
-        for (way, name) in self.ways() {
+        for (way, name) in WAYS.into_iter().enumerate() {
             for (i, depth) in DEPTHS.into_iter().enumerate() {
-                let cells = self.cells.iter().skip(i).step_by(DEPTHS.len());
-                let points = BLOCKS.iter().zip(cells).map(|(block, cell)| (*block as f64, spread(&cell[way])[0]));
-                curves.push(Curve { name: format!("{name}, {depth} in flight"), points: points.collect() });
+                let cells = BLOCKS.iter().zip(self.cells.iter().skip(i).step_by(DEPTHS.len()));
+                let ran = cells.filter(|(_, cell)| !cell[way].is_empty());
+                let points: Vec<_> = ran.map(|(block, cell)| (*block as f64, spread(&cell[way])[0])).collect();
+                let curve = Curve { name: format!("{name}, {depth} in flight"), points };
+                curves.extend((!curve.points.is_empty()).then_some(curve));
             }
         }
         Plot {
