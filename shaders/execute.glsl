@@ -1,21 +1,5 @@
 // From a claimed tile to what its lanes do. All lanes check alike, in the order that the reference engine and `fault.rs` give.
 
-struct Verdict {
-    uint fault;
-    uint word;
-};
-
-const Verdict ACCEPTED = Verdict(FAULT_NONE, 0u);
-
-// What the lanes do with a tile: computed by each of them alike.
-struct Tile {
-    uint operation; // 0: nothing to run
-    uint number;    // of the tile in its slot
-    uint bytes;
-    uvec2 source;
-    uvec2 target;
-};
-
 // A resource's entry, as far as the checks need it.
 struct Entry {
     uint generation;
@@ -63,34 +47,6 @@ Verdict resolve_output(uint bytes, uint access, inout Tile tile) {
     return resolve_at(s_slot[SLOT_OUTPUT], s_slot[SLOT_OUTPUT + 1u], ROW_OUTPUT, bytes, access, tile.target);
 }
 
-// Whether `tiles` tiles of `span` bytes cover `length` bytes.
-bool covers(uint tiles, uint span, uint length) {
-    uint high, low;
-    umulExtended(tiles, span, high, low);
-    return high != 0u || low >= length;
-}
-
-// Bytes of the tile within the slot's length.
-uint tile_bytes(uint number, uint span) {
-    uint high, low;
-    umulExtended(number, span, high, low);
-    return high != 0u || low >= s_slot[SLOT_LENGTH] ? 0u : min(span, s_slot[SLOT_LENGTH] - low);
-}
-
-// What FILL and COPY have in common.
-Verdict check_bytes() {
-    uint length = s_slot[SLOT_LENGTH];
-    uint span = s_slot[SLOT_TILE_SPAN];
-    if ((length & 3u) != 0u) { return Verdict(FAULT_MISALIGNED, length); }
-    if ((span & 3u) != 0u) { return Verdict(FAULT_MISALIGNED, span); }
-    if (span == 0u || span > MAX_TILE_BYTES) { return Verdict(FAULT_BAD_ARGUMENT, span); }
-    if (!covers(s_slot[SLOT_TILES], span, length)) { return Verdict(FAULT_BAD_ARGUMENT, s_slot[SLOT_TILES]); }
-    return ACCEPTED;
-}
-
-// Whether this kernel was built with the operation.
-bool compiled(uint operation) { return (OPERATIONS >> operation & 1u) != 0u; }
-
 // Whether a tenant with this state and mask may use the operation, and this kernel has it.
 Verdict check_rights(uint tenant, uint state, uint mask, uint operation) {
     if (state != TENANT_ACTIVE) { return Verdict(FAULT_UNKNOWN_TENANT, tenant); }
@@ -101,12 +57,7 @@ Verdict check_rights(uint tenant, uint state, uint mask, uint operation) {
 // Whether the loaded slot's tenant may use the operation.
 bool allowed(uint operation) { return (s_context[ROW_TENANT + TENANT_OPERATIONS] >> operation & 1u) != 0u; }
 
-#include "op_fill.glsl"
-#include "op_copy.glsl"
-#include "op_blake3.glsl"
 #include "op_word.glsl"
-#include "op_reduce.glsl"
-#include "op_histogram.glsl"
 #include "op_printf.glsl"
 #include "op_packed.glsl"
 
@@ -154,6 +105,7 @@ Verdict prepare(Claim claim, inout Worker worker, out Tile tile) {
     tile = Tile(0u, claim.tile, 0u, uvec2(0u), uvec2(0u));
     Verdict verdict = check_slot(tile);
     if (verdict.fault == FAULT_NONE) {
+        place(tile);
         uint fuel = tile_fuel(tile);
         worker.fuel -= min(worker.fuel, fuel);
         // After a long tile it looks at the host at once: what is more urgent waits for one tile only.
@@ -170,11 +122,7 @@ Verdict prepare(Claim claim, inout Worker worker, out Tile tile) {
 
 // Runs the tile on all lanes.
 void execute(Claim claim, Tile tile) {
-    if (tile.operation == OP_FILL && compiled(OP_FILL)) { fill_tile(tile); }
-    if (tile.operation == OP_COPY && compiled(OP_COPY)) { copy_tile(tile); }
-    if (tile.operation == OP_BLAKE3 && compiled(OP_BLAKE3)) { blake3_tile(tile); }
+    run_bulk(tile);
     if (tile.operation == OP_PRINTF && HAS_PRINTF) { printf_tile(claim); }
     if (tile.operation == OP_PACKED && HAS_PACKED) { packed_tile(); }
-    if (tile.operation == OP_REDUCE && compiled(OP_REDUCE)) { reduce_tile(tile); }
-    if (tile.operation == OP_HISTOGRAM && compiled(OP_HISTOGRAM)) { histogram_tile(tile); }
 }

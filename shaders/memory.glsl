@@ -6,50 +6,11 @@
 layout(buffer_reference, buffer_reference_align = 4, std430) nonprivate buffer Words { uint w[]; };
 layout(buffer_reference, buffer_reference_align = 16, std430) nonprivate buffer Vectors { uvec4 v[]; };
 
-layout(push_constant, std430) uniform Launch {
-    uvec2 regions[REGION_COUNT];
-    uint quantum;
-    uint fuel;
-    uint workers;
-    uint reserved;
-} launch;
-
 #define RELAXED gl_ScopeDevice, 0, 0
 #define ACQUIRE gl_ScopeDevice, gl_StorageSemanticsBuffer, gl_SemanticsAcquire | gl_SemanticsMakeVisible
 #define RELEASE gl_ScopeDevice, gl_StorageSemanticsBuffer, gl_SemanticsRelease | gl_SemanticsMakeAvailable
 #define ACQ_REL gl_ScopeDevice, gl_StorageSemanticsBuffer, \
     gl_SemanticsAcquireRelease | gl_SemanticsMakeAvailable | gl_SemanticsMakeVisible
-
-Words region(uint kind) { return Words(launch.regions[kind]); }
-
-uint load(uint kind, uint word) { return atomicLoad(region(kind).w[word], RELAXED); }
-uint load_acquire(uint kind, uint word) { return atomicLoad(region(kind).w[word], ACQUIRE); }
-void store(uint kind, uint word, uint value) { atomicStore(region(kind).w[word], value, RELAXED); }
-
-uint local_load(uint word) { return load(REGION_LOCAL, word); }
-uint local_load_acquire(uint word) { return load_acquire(REGION_LOCAL, word); }
-void local_store(uint word, uint value) { store(REGION_LOCAL, word, value); }
-void local_store_release(uint word, uint value) { atomicStore(region(REGION_LOCAL).w[word], value, RELEASE); }
-uint local_add(uint word, uint value) { return atomicAdd(region(REGION_LOCAL).w[word], value, RELAXED); }
-uint local_add_acq_rel(uint word, uint value) { return atomicAdd(region(REGION_LOCAL).w[word], value, ACQ_REL); }
-
-// Whether the word was `old` and is `new` now. What was released with the old value is visible then.
-bool local_swap(uint word, uint old, uint new) {
-    return atomicCompSwap(region(REGION_LOCAL).w[word], old, new, gl_ScopeDevice, gl_StorageSemanticsBuffer,
-        gl_SemanticsAcquire | gl_SemanticsMakeVisible, gl_StorageSemanticsBuffer,
-        gl_SemanticsAcquire | gl_SemanticsMakeVisible) == old;
-}
-
-// The same behind all that this lane did before; nobody waits for the outcome.
-void local_swap_release(uint word, uint old, uint new) {
-    atomicCompSwap(region(REGION_LOCAL).w[word], old, new, gl_ScopeDevice, gl_StorageSemanticsBuffer,
-        gl_SemanticsRelease | gl_SemanticsMakeAvailable, 0, 0);
-}
-
-// And for a word that orders nothing; nobody waits for the outcome.
-void local_swap_relaxed(uint word, uint old, uint new) {
-    atomicCompSwap(region(REGION_LOCAL).w[word], old, new, gl_ScopeDevice, 0, 0, 0, 0);
-}
 
 uvec2 address_at(uvec2 base, uint offset) {
     uint carry;
@@ -91,11 +52,6 @@ void store_stamped(uvec2 address, uint index, uint data, uint stamp) {
     atomicStore(Words(address).w[2 * index + 1], stamp, RELEASE);
 }
 #endif
-
-// Writes a stamped record, each lane its own word.
-void write_record(uint kind, uint word, uint stamp, uint data) {
-    if (LANE < RECORD_DATA) { store_stamped(address_at(launch.regions[kind], word * 4u), LANE, data, stamp); }
-}
 
 // The device's clock, in its own unit, low word first; 0 where there is none.
 uvec2 device_clock() {

@@ -33,9 +33,6 @@ Verdict check_blake3(inout Tile tile) {
     if (verdict.fault == FAULT_NONE) {
         verdict = resolve_output(tiles * RECORD_BYTES, ACCESS_WRITE, tile);
     }
-    tile.source = address_at(tile.source, tile.number * span * CHUNK_BYTES);
-    tile.target = address_at(tile.target, tile.number * RECORD_BYTES);
-    tile.bytes = tile_bytes(tile.number, span * CHUNK_BYTES);
     return verdict;
 }
 

@@ -3,8 +3,6 @@
 Verdict check_fill(inout Tile tile) {
     Verdict verdict = check_bytes();
     if (verdict.fault == FAULT_NONE) { verdict = resolve_output(s_slot[SLOT_LENGTH], ACCESS_WRITE, tile); }
-    tile.target = address_at(tile.target, tile.number * s_slot[SLOT_TILE_SPAN]);
-    tile.bytes = tile_bytes(tile.number, s_slot[SLOT_TILE_SPAN]);
     return verdict;
 }
 

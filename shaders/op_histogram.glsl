@@ -13,8 +13,6 @@ Verdict check_histogram(inout Tile tile) {
     if (s_slot[SLOT_ARGS] == 1u && s_slot[SLOT_ARGS + 2u] > 31u) { return Verdict(FAULT_BAD_ARGUMENT, s_slot[SLOT_ARGS + 2u]); }
     verdict = resolve_input(s_slot[SLOT_LENGTH], tile);
     if (verdict.fault == FAULT_NONE) { verdict = resolve_output(bins * 4u, ACCESS_WRITE | ACCESS_ATOMIC, tile); }
-    tile.source = address_at(tile.source, tile.number * s_slot[SLOT_TILE_SPAN]);
-    tile.bytes = tile_bytes(tile.number, s_slot[SLOT_TILE_SPAN]);
     return verdict;
 }
 
@@ -24,21 +22,31 @@ void count_bin(uint bin, uint bins) {
     if (bin < bins) { atomicAdd(s_bins[bin], 1u); }
 }
 
+void count_word(uint word, uint bins) {
+    if (s_slot[SLOT_ARGS] == 0u) {
+        count_bin(word & 0xffu, bins);
+        count_bin(word >> 8 & 0xffu, bins);
+        count_bin(word >> 16 & 0xffu, bins);
+        count_bin(word >> 24, bins);
+    } else {
+        count_bin((word - s_slot[SLOT_ARGS + 1u]) >> s_slot[SLOT_ARGS + 2u], bins);
+    }
+}
+
 void histogram_tile(Tile tile) {
     uint bins = histogram_bins();
+    uint words = tile.bytes / 4u;
+    uint vectors = (tile.source.x & 15u) == 0u ? words / 4u : 0u;
     for (uint i = LANE; i < bins; i += LANES) { s_bins[i] = 0u; }
     meet();
-    for (uint i = LANE; i < tile.bytes / 4u; i += LANES) {
-        uint word = Words(tile.source).w[i];
-        if (s_slot[SLOT_ARGS] == 0u) {
-            count_bin(word & 0xffu, bins);
-            count_bin(word >> 8 & 0xffu, bins);
-            count_bin(word >> 16 & 0xffu, bins);
-            count_bin(word >> 24, bins);
-        } else {
-            count_bin((word - s_slot[SLOT_ARGS + 1u]) >> s_slot[SLOT_ARGS + 2u], bins);
-        }
+    for (uint i = LANE; i < vectors; i += LANES) {
+        uvec4 four = Vectors(tile.source).v[i];
+        count_word(four.x, bins);
+        count_word(four.y, bins);
+        count_word(four.z, bins);
+        count_word(four.w, bins);
     }
+    for (uint i = vectors * 4u + LANE; i < words; i += LANES) { count_word(Words(tile.source).w[i], bins); }
     meet();
     for (uint i = LANE; i < bins; i += LANES) {
         if (s_bins[i] != 0u) { atomicAdd(Words(tile.target).w[i], s_bins[i], RELAXED); }

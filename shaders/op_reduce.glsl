@@ -12,13 +12,10 @@ Verdict check_reduce(inout Tile tile) {
     if ((s_slot[SLOT_OUTPUT + 1u] & 7u) != 0u) { return Verdict(FAULT_MISALIGNED, s_slot[SLOT_OUTPUT + 1u]); }
     verdict = resolve_input(s_slot[SLOT_LENGTH], tile);
     if (verdict.fault == FAULT_NONE) { verdict = resolve_output(tiles * 8u, ACCESS_WRITE, tile); }
-    tile.source = address_at(tile.source, tile.number * s_slot[SLOT_TILE_SPAN]);
-    tile.target = address_at(tile.target, tile.number * 8u);
-    tile.bytes = tile_bytes(tile.number, s_slot[SLOT_TILE_SPAN]);
     return verdict;
 }
 
-uint reduce_fuel(Tile tile) { return tile.bytes / 4u / LANES + 2u * (ACCUMULATORS / min(LANES, ACCUMULATORS)) + 16u; }
+uint reduce_fuel(Tile tile) { return tile.bytes / 4u / LANES + 2u * (ACCUMULATORS / min(LANES, ACCUMULATORS)) + 20u; }
 
 uint reduce_join(uint kind, uint sum, uint element) {
     if (kind == REDUCE_SUM) { return sum + element; }
@@ -33,12 +30,30 @@ uint reduce_join(uint kind, uint sum, uint element) {
     return less ? element : sum;
 }
 
+uint reduce_four(uint kind, uint sum, uvec4 elements) {
+    sum = reduce_join(kind, reduce_join(kind, sum, elements.x), elements.y);
+    return reduce_join(kind, reduce_join(kind, sum, elements.z), elements.w);
+}
+
+// The four elements of an accumulator from word `i` on.
+uvec4 load_four(uvec2 source, uint i) {
+    Words from = Words(source);
+    return uvec4(from.w[i], from.w[i + ACCUMULATORS], from.w[i + 2u * ACCUMULATORS], from.w[i + 3u * ACCUMULATORS]);
+}
+
+// Eight loads are on their way before the first is joined; they are joined in their order, as the sum of floats demands.
 void reduce_tile(Tile tile) {
     uint kind = s_slot[SLOT_ARGS];
     uint words = tile.bytes / 4u;
     for (uint j = LANE; j < ACCUMULATORS; j += LANES) {
         uint sum = REDUCE_IDENTITY[kind];
-        for (uint i = j; i < words; i += ACCUMULATORS) { sum = reduce_join(kind, sum, Words(tile.source).w[i]); }
+        uint i = j;
+        for (; i + 7u * ACCUMULATORS < words; i += 8u * ACCUMULATORS) {
+            uvec4 first = load_four(tile.source, i);
+            uvec4 second = load_four(tile.source, i + 4u * ACCUMULATORS);
+            sum = reduce_four(kind, reduce_four(kind, sum, first), second);
+        }
+        for (; i < words; i += ACCUMULATORS) { sum = reduce_join(kind, sum, Words(tile.source).w[i]); }
         s_accumulators[j] = sum;
     }
     for (uint stride = ACCUMULATORS / 2u; stride > 0u; stride /= 2u) {

@@ -8,7 +8,6 @@ shared uint s_resources;
 shared uint s_completion_records;
 shared uint s_log_records;
 
-shared uint s_slot[SLOT_WORDS];
 shared uint s_tiles;
 
 // Rows of 8 words: the slot's tenant, the entry of its input, the entry of its output.

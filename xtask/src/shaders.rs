@@ -11,15 +11,14 @@ use serde::{Deserialize, Serialize};
 use crate::abi;
 use crate::process::{exists, output, root, run};
 
-/// A module: its name, and what it is compiled with beside the common flags.
-const VARIANTS: [(&str, &[&str]); 3] = [
-    ("resident", &[]),
-    ("resident_int64", &["-DVYRE_INT64=1"]),
-    ("resident_int64_clock", &["-DVYRE_INT64=1", "-DVYRE_CLOCK=1"]),
+/// A module: its name, the source that is compiled, which includes the others, and flags beside the common ones.
+const VARIANTS: [(&str, &str, &[&str]); 5] = [
+    ("resident", "resident.comp", &[]),
+    ("resident_int64", "resident.comp", &["-DVYRE_INT64=1"]),
+    ("resident_int64_clock", "resident.comp", &["-DVYRE_INT64=1", "-DVYRE_CLOCK=1"]),
+    ("plain", "plain.comp", &[]),
+    ("plain_int64", "plain.comp", &["-DVYRE_INT64=1"]),
 ];
-
-/// The one source that is compiled; it includes the others.
-const SOURCE: &str = "resident.comp";
 
 /// Flags of the compiler; SPIR-V 1.5 with the Vulkan memory model.
 const FLAGS: [&str; 3] = ["-V", "--target-env", "vulkan1.2"];
@@ -72,9 +71,9 @@ fn version(tool: &str) -> Result<String> {
 /// Compiles, optimises and validates all modules into a folder.
 fn compile(into: &Path) -> Result<()> {
     fs::create_dir_all(into)?;
-    for (name, defines) in VARIANTS {
+    for (name, source, defines) in VARIANTS {
         let (raw, module) = (into.join(format!("{name}.raw")), into.join(format!("{name}.spv")));
-        let source = sources().join(SOURCE);
+        let source = sources().join(source);
         run(Command::new("glslangValidator").args(FLAGS).args(defines).arg("-o").arg(&raw).arg(source))?;
         run(Command::new("spirv-opt").arg("-O").arg(&raw).arg("-o").arg(&module))?;
         run(Command::new("spirv-val").args(["--target-env", "vulkan1.2"]).arg(&module))?;

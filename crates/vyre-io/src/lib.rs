@@ -9,8 +9,8 @@
 //!
 //! # Safety
 //!
-//! Unsafe code is in four files: `uring.rs` and `threads.rs` let the kernel write to pool memory, `pool.rs` lends a block
-//! that nobody writes as a slice, and `cache.rs` makes a system call that has no wrapper.
+//! Unsafe code is in five files: `uring.rs` and `threads.rs` let the kernel write to pool memory, `pool.rs` lends a block
+//! that nobody writes as a slice, `cache.rs` makes a system call that has no wrapper, and `rival.rs` maps a file.
 
 mod backend;
 mod cache;
@@ -19,6 +19,7 @@ mod memlock;
 mod plan;
 mod pool;
 mod reader;
+mod rival;
 mod source;
 mod threads;
 mod uring;
@@ -28,4 +29,5 @@ pub use error::{OpenError, ReadError, ReaderError};
 pub use memlock::{MemlockError, memlock_preflight};
 pub use pool::{Block, LentBlock, Pool, PoolError};
 pub use reader::{BackendChoice, Counters, Filled, Next, ReadSpan, ReadSpans, Reader};
+pub use rival::copy_mapped;
 pub use source::{IoMode, Source, StreamInfo};

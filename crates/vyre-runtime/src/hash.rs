@@ -159,6 +159,14 @@ impl FileHasher {
         &mut self.runtime
     }
 
+    /// Gives the runtime back, without the blocks.
+    #[must_use]
+    pub fn into_runtime(mut self) -> Runtime {
+        self.staging.release(&mut self.runtime);
+        self.runtime.release(self.values);
+        self.runtime
+    }
+
     /// What became of the slots that hashed, since the device was opened last.
     #[must_use]
     pub fn tally(&self) -> Tally {

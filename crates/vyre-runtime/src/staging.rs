@@ -262,6 +262,14 @@ impl Staging {
         Ok(operand)
     }
 
+    /// Gives the memory back to the runtime, when no slot works on a block any more.
+    pub fn release(self, runtime: &mut Runtime) {
+        match self.input {
+            Input::Shared(resource) | Input::Copy(resource) => runtime.release(resource),
+            Input::Lent(places) => places.into_iter().for_each(|place| runtime.release(place)),
+        }
+    }
+
     /// Takes a block back that the kernel is done with; it returns to the pool.
     pub fn take_back(&mut self, runtime: &Runtime, index: u32) {
         if let Input::Lent(places) = &self.input

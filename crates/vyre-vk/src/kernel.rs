@@ -19,8 +19,10 @@ use crate::gpu::Gpu;
 const SPIRV: &[u8] = include_bytes!("../spirv/resident.spv");
 const SPIRV_INT64: &[u8] = include_bytes!("../spirv/resident_int64.spv");
 const SPIRV_INT64_CLOCK: &[u8] = include_bytes!("../spirv/resident_int64_clock.spv");
+const PLAIN: &[u8] = include_bytes!("../spirv/plain.spv");
+const PLAIN_INT64: &[u8] = include_bytes!("../spirv/plain_int64.spv");
 
-/// The compiled kernel.
+/// A compiled kernel.
 pub(crate) struct Kernel {
     gpu: Arc<Gpu>,
     pub(crate) layout: vk::PipelineLayout,
@@ -38,13 +40,22 @@ impl Drop for Kernel {
 }
 
 impl Kernel {
-    /// Compiles the kernel with the operations of `operations`, a mask of operation codes; with `trace` each tile leaves a record.
+    /// Compiles the resident kernel with the operations of `operations`, a mask of operation codes; with `trace` each tile leaves a record.
     pub(crate) fn new(gpu: &Arc<Gpu>, operations: u32, trace: bool) -> Result<Kernel, VulkanError> {
         let spirv = match (gpu.report.stores_64_bit, gpu.report.device_clock) {
             (true, true) => SPIRV_INT64_CLOCK,
             (true, false) => SPIRV_INT64,
             (false, _) => SPIRV,
         };
+        Self::of_module(gpu, spirv, operations, trace)
+    }
+
+    /// Compiles the kernel that runs one slot in a dispatch; its push constants are a slot.
+    pub(crate) fn plain(gpu: &Arc<Gpu>, operations: u32) -> Result<Kernel, VulkanError> {
+        Self::of_module(gpu, if gpu.report.stores_64_bit { PLAIN_INT64 } else { PLAIN }, operations, false)
+    }
+
+    fn of_module(gpu: &Arc<Gpu>, spirv: &[u8], operations: u32, trace: bool) -> Result<Kernel, VulkanError> {
         let words: Vec<u32> = spirv.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
         let module = vk::ShaderModuleCreateInfo::default().code(&words);
         // SAFETY: `words` is a valid SPIR-V module and lives until the call returns.

@@ -30,10 +30,11 @@ pub enum MemoryUse {
     Local,
 }
 
-/// How every buffer may be used: the kernel reaches it by its address, and the local region is cleared by a transfer.
+/// How every buffer may be used: the kernel reaches it by its address, the local region is cleared by a transfer, and benches copy.
 pub(crate) const BUFFER_USAGE: vk::BufferUsageFlags = vk::BufferUsageFlags::from_raw(
     vk::BufferUsageFlags::STORAGE_BUFFER.as_raw()
         | vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS.as_raw()
+        | vk::BufferUsageFlags::TRANSFER_SRC.as_raw()
         | vk::BufferUsageFlags::TRANSFER_DST.as_raw(),
 );
 

@@ -149,6 +149,7 @@ pub(crate) unsafe fn barrier(
     let reads = vk::AccessFlags::HOST_READ
         | vk::AccessFlags::SHADER_READ
         | vk::AccessFlags::SHADER_WRITE
+        | vk::AccessFlags::TRANSFER_READ
         | vk::AccessFlags::TRANSFER_WRITE;
     let memory = [vk::MemoryBarrier::default().src_access_mask(access).dst_access_mask(reads)];
     // SAFETY: by this function's contract.

@@ -4,9 +4,11 @@ mod all;
 mod html;
 mod latency;
 mod machine;
+mod ops;
 mod preemption;
 mod report;
 mod samples;
+mod stream;
 mod svg;
 mod throughput;
 
@@ -57,6 +59,10 @@ benches! {
     Latency, latency;
     /// NOP slots per second from one producer, by the size of its batches, against the same kernel submitted and recorded.
     Throughput, throughput;
+    /// Bulk operations, beside a plain dispatch of the same code, Vulkan's own commands and a host thread.
+    Ops, ops;
+    /// A file into the resident kernel, beside fio, a read and a mapped loop, and b3sum.
+    Stream, stream;
     /// Round trip of a CRITICAL slot, idle and beside slots of 10,000 tiles in the LOW partition.
     Preemption, preemption;
 }
@@ -76,6 +82,9 @@ pub(crate) struct Common {
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
 }
+
+/// Bytes of a GiB.
+pub(crate) const GIB: f64 = (1_u64 << 30) as f64;
 
 /// A kernel with this one operation: what is measured is the ring.
 pub(crate) const NOP_ONLY: u32 = 1 << Operation::Nop.code();
@@ -117,6 +126,19 @@ pub(crate) fn rival(
     let vulkan = Vulkan::load(vyre_runtime::validation_from_environment())?;
     let config = KernelConfig { geometry, operations: NOP_ONLY, ..KernelConfig::default() };
     Ok(Some((SubmitFence::new(&vulkan, index, &config, dispatches)?, vulkan)))
+}
+
+/// Bytes that do not repeat, and others for each seed; `len` is a multiple of eight.
+pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {
+    // The state must not be 0.
+    let mut state = 0x9e37_79b9_7f4a_7c15 ^ seed << 1;
+    let next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        u64::to_le_bytes(state)
+    };
+    std::iter::repeat_with(next).take(len / 8).flatten().collect()
 }
 
 /// Lets the relay park, so that the rival has the processors for itself.

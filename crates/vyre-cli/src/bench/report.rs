@@ -149,13 +149,14 @@ impl fmt::Display for Table {
         let names = self.rows.iter().map(|row| row.name.chars().count()).chain([heading.chars().count()]);
         let width = names.max().unwrap_or(0) + 2;
         write!(f, "{heading:<width$}")?;
-        for column in &self.columns {
-            write!(f, "{column:>12}")?;
+        let widths: Vec<_> = self.columns.iter().map(|column| (column.chars().count() + 2).max(12)).collect();
+        for (column, width) in self.columns.iter().zip(&widths) {
+            write!(f, "{column:>width$}")?;
         }
         for row in &self.rows {
             write!(f, "\n{:<width$}", row.name)?;
-            for value in &row.values {
-                write!(f, "{:>12}", figure(*value))?;
+            for (value, width) in row.values.iter().zip(&widths) {
+                write!(f, "{:>width$}", figure(*value))?;
             }
         }
         Ok(())
@@ -203,7 +204,7 @@ mod tests {
         let table = Table {
             title: "rate".into(),
             unit: "1/s",
-            columns: vec!["median".into(), "max".into()],
+            columns: vec!["median".into(), "a longer column".into()],
             rows: vec![row("a", vec![1.0, 12_345.6]), row("a longer name", vec![0.001, 0.0])],
         };
         let lines: Vec<_> = table.to_string().lines().map(str::len).collect();

@@ -1,4 +1,4 @@
-//! Durations of one way to do a thing, over several rounds.
+//! What one way to do a thing took, over several rounds.
 
 use std::time::Duration;
 
@@ -59,6 +59,16 @@ impl Samples {
         let points = quantiles.map(|step| (step.value_iterated_to() as f64 / 1e3, 1.0 - step.quantile()));
         Curve { name: name.into(), points: points.filter(|(_, share)| *share >= 0.5 / total).collect() }
     }
+}
+
+/// Columns of [`spread`].
+pub(crate) const SPREAD: [&str; 3] = ["median", "min", "max"];
+
+/// Median, smallest and largest of what each round found.
+pub(crate) fn spread(rounds: &[f64]) -> Vec<f64> {
+    let mut sorted = rounds.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    vec![sorted[sorted.len() / 2], sorted[0], sorted[sorted.len() - 1]]
 }
 
 #[cfg(test)]

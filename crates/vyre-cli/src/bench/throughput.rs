@@ -11,6 +11,7 @@ use vyre_runtime::{Options, Runtime};
 
 use super::all::Effort;
 use super::report::{Axis, Curve, Goal, Plot, Ratio, Report, Row, Table};
+use super::samples::{SPREAD, spread};
 use super::{Common, NOP_ONLY, await_park, rival};
 use crate::Failure;
 
@@ -142,16 +143,9 @@ fn summary(runtime: &Runtime, samples: &[Vec<f64>]) -> Report {
         tables: vec![Table {
             title: "NOPs from one producer".into(),
             unit: "1/s",
-            columns: ["median", "min", "max"].map(Into::into).into(),
+            columns: SPREAD.map(Into::into).into(),
             rows,
         }],
         notes: super::reference_note(runtime),
     }
-}
-
-/// Median, smallest and largest.
-fn spread(rates: &[f64]) -> Vec<f64> {
-    let mut sorted = rates.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    vec![sorted[sorted.len() / 2], sorted[0], sorted[sorted.len() - 1]]
 }

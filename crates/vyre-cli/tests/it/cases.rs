@@ -310,3 +310,32 @@ pub(crate) fn a_trace_of_hashing_prints_the_hashes(device: &str) {
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{}", stderr(&output));
     assert!(stderr(&output).contains("missing/trace.json: No such file"), "{}", stderr(&output));
 }
+
+pub(crate) fn bench_ops_compares_every_operation(device: &str) {
+    let (names, ratios) = bench(&["ops", "--mib", "1", "--milliseconds", "1"], device);
+    let vulkan = if device == "reference" { 0 } else { 1 };
+    // Live; a plain dispatch; a command of Vulkan's for some; a host thread for one.
+    for (operation, commands, host) in
+        [("COPY", 1, 0), ("FILL", 1, 0), ("REDUCE", 0, 0), ("HISTOGRAM", 0, 0), ("BLAKE3", 0, 1)]
+    {
+        let ways = names.iter().filter(|name| name.starts_with(operation)).count();
+        assert_eq!(ways, 1 + vulkan * (1 + commands) + host, "{operation} in {names:?}");
+    }
+    assert_eq!(names.iter().filter(|name| name.ends_with(" KiB")).count(), 4);
+    assert_eq!(ratios.len(), if device == "reference" { 1 } else { 8 });
+}
+
+pub(crate) fn bench_stream_reads_a_file_in_every_way(device: &str) {
+    let (names, _) = bench(&["stream", "--mib", "1"], device);
+    // Two tables of rates and one of CPU time; what is not installed here leaves no row.
+    for way in ["live, BLAKE3", "live, REDUCE", "read and copy", "map and copy"] {
+        assert_eq!(names.iter().filter(|name| *name == way).count(), 3, "{way} in {names:?}");
+    }
+    assert_eq!(names.iter().filter(|name| name.ends_with("KiB, live, BLAKE3")).count(), 4, "{names:?}");
+    // A file of the user's whose length is no multiple of anything stays as it is.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), noise((1 << 20) + 4099)).unwrap();
+    let (same, _) = bench(&["stream", file.path().to_str().unwrap()], device);
+    assert_eq!(same, names);
+    assert_eq!(std::fs::read(file.path()).unwrap(), noise((1 << 20) + 4099));
+}

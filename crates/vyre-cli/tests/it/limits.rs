@@ -26,6 +26,14 @@ fn wrong_arguments_are_refused_with_exit_code_2() {
 }
 
 #[test]
+fn a_file_too_small_to_stream_is_refused_with_its_size() {
+    let output = vyre().args(["bench", "stream", "--device", "reference", "Cargo.toml"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let size = std::fs::metadata("Cargo.toml").unwrap().len();
+    assert!(stderr(&output).contains(&format!("Cargo.toml: {size} bytes")), "{}", stderr(&output));
+}
+
+#[test]
 fn a_device_that_does_not_exist_is_one_line() {
     for device in ["no such device", "99"] {
         let output = hash(device, &["Cargo.toml"]).env("VK_DRIVER_FILES", "/nonexistent").output().unwrap();

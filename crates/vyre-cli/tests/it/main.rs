@@ -46,6 +46,8 @@ on_every_engine! {
     doctor_finds_the_engine_fit => doctor, device_doctor;
     bench_latency_prints_percentiles => bench, device_bench;
     bench_throughput_prints_rates => throughput, device_throughput;
+    bench_ops_compares_every_operation => ops, device_ops;
+    bench_stream_reads_a_file_in_every_way => stream, device_stream;
     bench_preemption_prints_percentiles => preemption, device_preemption;
     bench_all_leaves_a_report_and_a_page => bench_all, device_bench_all;
     a_trace_of_the_mix_shows_all_partitions_and_parks => trace, device_trace;

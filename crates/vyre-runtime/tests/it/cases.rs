@@ -267,6 +267,21 @@ fn hash(hasher: &mut FileHasher, path: &std::path::Path) -> Result<blake3::Hash,
     hasher.hash(&source, &AtomicBool::new(false), |_, _| ()).map(|found| found.hash)
 }
 
+pub(crate) fn hashers_follow_each_other_on_one_runtime(open: Open) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let data = noise(300_000, 9);
+    std::fs::write(file.path(), &data).unwrap();
+    // Enough for a hasher of eight blocks, and too few for a second one if the first gave nothing back.
+    let mut runtime = open(&Options::new(Counts { resources: 10, ..Counts::default() }).unwrap());
+    for round in 0..6 {
+        let options = HashOptions { block_size: 4096 << round, ..HashOptions::default() };
+        let mut hasher = FileHasher::new(runtime, options).unwrap();
+        assert_eq!(hash(&mut hasher, file.path()).unwrap(), blake3::hash(&data));
+        runtime = hasher.into_runtime();
+    }
+    end(runtime);
+}
+
 fn end_hasher(mut hasher: FileHasher) {
     hasher.runtime_mut().exit(LONG).unwrap();
     assert_eq!(hasher.runtime().validation_messages(), 0);

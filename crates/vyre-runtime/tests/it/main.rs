@@ -127,6 +127,7 @@ on_every_engine! { DEFAULT, once:
     cases::the_litmus_test_finds_nothing,
     cases::files_of_all_sizes_have_their_hash,
     cases::a_bad_file_does_not_disturb_the_next,
+    cases::hashers_follow_each_other_on_one_runtime,
     cases::recycled_blocks_are_never_stale,
     cases::staging_tiers_count_what_they_copy,
     dispatch::a7_another_geometry_is_refused_before_anything_reaches_the_device,

@@ -16,7 +16,10 @@ use vyre_protocol::stamped;
 use vyre_protocol::status::Counters;
 use vyre_protocol::tenants::TenantConfig;
 use vyre_protocol::words::SharedWords;
-use vyre_vk::{Buffer, DeviceKind, ImportError, KernelConfig, MemoryUse, Resident, SubmitFence, Vulkan};
+use vyre_vk::{
+    Buffer, Bulk, DeviceKind, ImportError, KernelConfig, MemoryUse, Parts, PlainDevice, PlainError, Resident,
+    SubmitFence, Vulkan,
+};
 
 /// A launched kernel, its ring, and a table of resources.
 struct Bench {
@@ -473,6 +476,49 @@ fn device_submit_and_fence_is_a_real_rival() {
         assert!(rival.round_trip().unwrap() > Duration::ZERO);
     }
     drop(rival);
+    assert_eq!(vulkan.validation_messages(), 0);
+}
+
+#[test]
+#[ignore = "needs a Vulkan device; run by cargo xtask test"]
+fn device_plain_dispatches_and_transfers_stay_within_their_buffers() {
+    let (vulkan, index) = Bench::vulkan();
+    let mut device = PlainDevice::open(&vulkan, index).unwrap();
+    let source = device.allocate(3 * 20_000, MemoryUse::HostToDevice).unwrap();
+    let target = device.allocate(3 * 20_000 + 4, MemoryUse::DeviceToHost).unwrap();
+    let data = noise(3 * 20_000);
+    source.region().unwrap().write_bytes(0, &data).unwrap();
+    let parts = Parts { bytes: 20_000, count: 3 };
+    let read = |len: usize| {
+        let mut out = vec![0; len];
+        target.region().unwrap().read_bytes(0, &mut out).unwrap();
+        out
+    };
+    for (word, transfer) in [(1, false), (2, true)] {
+        let mut run = |bulk| match transfer {
+            false => device.dispatch(bulk, parts, &source, &target).unwrap().run().unwrap(),
+            true => device.transfer(bulk, parts, &source, &target).unwrap().run().unwrap(),
+        };
+        run(Bulk::Copy);
+        assert_eq!(read(60_004), [&data[..], &[0; 4]].concat());
+        run(Bulk::Fill(word));
+        assert_eq!(read(60_004), [[word as u8, 0, 0, 0].repeat(15_000), vec![0; 4]].concat());
+    }
+    let more = Parts { bytes: 20_000, count: 4 };
+    let refused = device.dispatch(Bulk::Reduce, more, &source, &target).err();
+    assert!(
+        matches!(refused, Some(PlainError::Short { operand: "input", needed: 80_000, found: 60_000 })),
+        "{refused:?}"
+    );
+    let refused = device.transfer(Bulk::Fill(0), more, &source, &target).err();
+    assert!(matches!(refused, Some(PlainError::Short { operand: "output", needed: 80_000, .. })), "{refused:?}");
+    let refused = device.transfer(Bulk::Blake3, parts, &source, &target).err();
+    assert!(matches!(refused, Some(PlainError::NoCommand(Operation::Blake3))), "{refused:?}");
+    for bytes in [0, 6] {
+        let refused = device.dispatch(Bulk::Copy, Parts { bytes, count: 1 }, &source, &target).err();
+        assert!(matches!(refused, Some(PlainError::Bytes { .. })), "{refused:?}");
+    }
+    drop((source, target, device));
     assert_eq!(vulkan.validation_messages(), 0);
 }
 
