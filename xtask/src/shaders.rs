@@ -12,12 +12,13 @@ use crate::abi;
 use crate::process::{exists, output, root, run};
 
 /// A module: its name, the source that is compiled, which includes the others, and flags beside the common ones.
-const VARIANTS: [(&str, &str, &[&str]); 5] = [
+const VARIANTS: [(&str, &str, &[&str]); 6] = [
     ("resident", "resident.comp", &[]),
     ("resident_int64", "resident.comp", &["-DVYRE_INT64=1"]),
     ("resident_int64_clock", "resident.comp", &["-DVYRE_INT64=1", "-DVYRE_CLOCK=1"]),
     ("plain", "plain.comp", &[]),
     ("plain_int64", "plain.comp", &["-DVYRE_INT64=1"]),
+    ("echo", "echo.comp", &[]),
 ];
 
 /// Flags of the compiler; SPIR-V 1.5 with the Vulkan memory model.

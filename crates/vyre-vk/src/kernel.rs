@@ -17,6 +17,7 @@ use crate::error::{Named, VulkanError};
 use crate::gpu::Gpu;
 
 const SPIRV: &[u8] = include_bytes!("../spirv/resident.spv");
+const ECHO: &[u8] = include_bytes!("../spirv/echo.spv");
 const SPIRV_INT64: &[u8] = include_bytes!("../spirv/resident_int64.spv");
 const SPIRV_INT64_CLOCK: &[u8] = include_bytes!("../spirv/resident_int64_clock.spv");
 const PLAIN: &[u8] = include_bytes!("../spirv/plain.spv");
@@ -53,6 +54,11 @@ impl Kernel {
     /// Compiles the kernel that runs one slot in a dispatch; its push constants are a slot.
     pub(crate) fn plain(gpu: &Arc<Gpu>, operations: u32) -> Result<Kernel, VulkanError> {
         Self::of_module(gpu, if gpu.report.stores_64_bit { PLAIN_INT64 } else { PLAIN }, operations, false)
+    }
+
+    /// Compiles the kernel that answers words.
+    pub(crate) fn echo(gpu: &Arc<Gpu>) -> Result<Kernel, VulkanError> {
+        Self::of_module(gpu, ECHO, 0, false)
     }
 
     fn of_module(gpu: &Arc<Gpu>, spirv: &[u8], operations: u32, trace: bool) -> Result<Kernel, VulkanError> {

@@ -14,6 +14,7 @@
 //! Every file that calls Vulkan says why it may in its own header. Nothing in this crate lends mapped memory as a slice.
 
 mod device;
+mod echo;
 mod error;
 mod gpu;
 mod instance;
@@ -27,6 +28,7 @@ mod resident;
 mod rival;
 
 pub use device::{DeviceKind, DeviceQuirks, DeviceReport, MemoryPlan};
+pub use echo::Echo;
 pub use error::{DeviceLost, ImportError, LoadError, MemoryError, OpenError, VulkanError};
 pub use instance::Vulkan;
 pub use memory::{Buffer, MemoryUse};

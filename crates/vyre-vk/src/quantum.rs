@@ -96,7 +96,8 @@ impl Quanta {
         })
     }
 
-    fn submit(&mut self, record: impl FnOnce(&Gpu, vk::CommandBuffer)) -> Result<u64, VulkanError> {
+    /// Records commands and submits them; returns the value that the timeline reaches at their end.
+    pub(crate) fn submit(&mut self, record: impl FnOnce(&Gpu, vk::CommandBuffer)) -> Result<u64, VulkanError> {
         let value = self.submitted + 1;
         // The buffer's previous run must have ended before it is recorded again.
         if value > u64::from(COMMAND_BUFFERS) {

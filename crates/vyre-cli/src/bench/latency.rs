@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use vyre_runtime::protocol::geometry::{Counts, Geometry, Priority};
 use vyre_runtime::protocol::operation::Operation;
 use vyre_runtime::protocol::slot::Slot;
+use vyre_runtime::vk::Echo;
 use vyre_runtime::{Options, Runtime};
 
 use super::all::Effort;
@@ -38,13 +39,28 @@ const ROUNDS: u32 = 20;
 /// Round trips behind a wake from a park that are not counted.
 const WARM_UP: u32 = 20;
 
+/// Round trips by the way that they took.
+struct Ways {
+    live: Samples,
+    submitted: Samples,
+    woken: Samples,
+    echoed: Samples,
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
     let park_after = Duration::from_millis(1);
     let workers = arguments.common.workers;
     let options = Options { workers, park_after, operations: NOP_ONLY, ..Options::new(Counts::default())? };
     let mut runtime = Runtime::open(&arguments.common.device.choice(), &options)?;
-    let mut rival = rival(&runtime, Geometry::new(Counts::default())?, 1)?;
-    let [mut live, mut submitted, mut woken] = [Samples::new()?, Samples::new()?, Samples::new()?];
+    let mut rivals = match rival(&runtime, Geometry::new(Counts::default())?, 1)? {
+        Some((submitted, vulkan)) => {
+            let index = runtime.engine().index.unwrap_or_default();
+            Some((submitted, Echo::new(&vulkan, index)?, vulkan))
+        }
+        None => None,
+    };
+    let [live, submitted, woken, echoed] = [Samples::new()?, Samples::new()?, Samples::new()?, Samples::new()?];
+    let mut ways = Ways { live, submitted, woken, echoed };
     for round in 0..=ROUNDS {
         let samples = || 0..arguments.samples / ROUNDS;
         let wake = round_trip(&mut runtime)?;
@@ -52,20 +68,43 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
             round_trip(&mut runtime)?;
         }
         let ours: Vec<_> = samples().map(|_| round_trip(&mut runtime)).collect::<Result<_, _>>()?;
-        let mut theirs = Vec::new();
-        if let Some((rival, _)) = &mut rival {
+        let (mut theirs, mut floor) = (Vec::new(), Vec::new());
+        if let Some((submitted, echo, _)) = &mut rivals {
             await_park(&runtime);
-            theirs = samples().map(|_| rival.round_trip()).collect::<Result<_, _>>()?;
+            theirs = samples().map(|_| submitted.round_trip()).collect::<Result<_, _>>()?;
+            floor = samples().map(|_| echo.round_trip()).collect::<Result<_, _>>()?;
+            echo.rest()?;
         }
         if round > 0 {
-            live.add_round(ours)?;
-            woken.add_round([wake])?;
-            submitted.add_round(theirs)?;
+            ways.live.add_round(ours)?;
+            ways.woken.add_round([wake])?;
+            ways.submitted.add_round(theirs)?;
+            ways.echoed.add_round(floor.into_iter().flatten())?;
         }
     }
-    let ways = [("live ring", &live), ("submit + fence", &submitted), ("live ring, parked before", &woken)];
-    let ways = &ways[..if rival.is_some() { 3 } else { 1 }];
-    let report = Report {
+    let report = report(&runtime, &ways, rivals.is_some());
+    runtime.exit(Duration::from_secs(10))?;
+    let messages = rivals.map_or(0, |(.., vulkan)| vulkan.validation_messages());
+    Ok((report, messages + runtime.validation_messages()))
+}
+
+fn report(runtime: &Runtime, ways: &Ways, rivals: bool) -> Report {
+    let Ways { live, submitted, woken, echoed } = ways;
+    let rows = [
+        ("live ring", live),
+        ("submit + fence", submitted),
+        ("a word there and back", echoed),
+        ("live ring, parked before", woken),
+    ];
+    let rows = &rows[..if rivals { rows.len() } else { 1 }];
+    let mut notes = super::reference_note(runtime);
+    if rivals {
+        notes.push(
+            "a word there and back: a kernel of one lane that only answers, in the same memory; no ring can be faster"
+                .into(),
+        );
+    }
+    Report {
         bench: "latency",
         engine: runtime.engine().to_string(),
         workers: runtime.engine().workers,
@@ -73,27 +112,29 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
             title: "round trip of a NOP".into(),
             unit: "us",
             columns: COLUMNS.map(Into::into).into(),
-            rows: ways.iter().map(|(name, samples)| samples.row(*name)).collect(),
+            rows: rows.iter().map(|(name, samples)| samples.row(*name)).collect(),
         }],
-        ratios: rival.iter().filter_map(|_| ratio(&live, &submitted)).collect(),
+        ratios: if rivals { ratios(ways) } else { Vec::new() },
         plots: vec![Plot {
             title: "Round trip of a NOP: share of slots that took longer".into(),
             x: Axis { label: "microseconds", log: true },
             y: Axis { label: "share of slots", log: true },
-            curves: ways[..ways.len().min(2)].iter().map(|(name, samples)| samples.tail(*name)).collect(),
+            curves: rows.iter().take(3).map(|(name, samples)| samples.tail(*name)).collect(),
         }],
-        notes: super::reference_note(&runtime),
-    };
-    runtime.exit(Duration::from_secs(10))?;
-    let messages = runtime.validation_messages() + rival.map_or(0, |(_, vulkan)| vulkan.validation_messages());
-    Ok((report, messages))
+        notes,
+    }
 }
 
-/// Submit + fence over live, of the medians.
-fn ratio(live: &Samples, submitted: &Samples) -> Option<Ratio> {
-    let rounds = submitted.medians().iter().zip(live.medians()).map(|(theirs, ours)| theirs / ours).collect();
-    let ratio = Ratio::of_rounds("submit + fence over live, p50", rounds, Some(Goal::AtLeast(40.0)))?;
-    Some(Ratio { value: submitted.median() / live.median(), ..ratio })
+/// Submit + fence over live, and live over the echo, of the medians.
+fn ratios(Ways { live, submitted, echoed, .. }: &Ways) -> Vec<Ratio> {
+    let ratio = |what, above: &Samples, below: &Samples, goal| {
+        let rounds = above.medians().iter().zip(below.medians()).map(|(above, below)| above / below).collect();
+        let ratio = Ratio::of_rounds(what, rounds, goal)?;
+        Some(Ratio { value: above.median() / below.median(), ..ratio })
+    };
+    let goal = Some(Goal::AtLeast(40.0));
+    let submitted = ratio("submit + fence over live, p50", submitted, live, goal);
+    submitted.into_iter().chain(ratio("live over a word there and back, p50", live, echoed, None)).collect()
 }
 
 /// Publish to reaped.

@@ -17,7 +17,7 @@ use vyre_protocol::status::Counters;
 use vyre_protocol::tenants::TenantConfig;
 use vyre_protocol::words::SharedWords;
 use vyre_vk::{
-    Buffer, Bulk, DeviceKind, ImportError, KernelConfig, MemoryUse, Parts, PlainDevice, PlainError, Resident,
+    Buffer, Bulk, DeviceKind, Echo, ImportError, KernelConfig, MemoryUse, Parts, PlainDevice, PlainError, Resident,
     SubmitFence, Vulkan,
 };
 
@@ -476,6 +476,17 @@ fn device_submit_and_fence_is_a_real_rival() {
         assert!(rival.round_trip().unwrap() > Duration::ZERO);
     }
     drop(rival);
+    assert_eq!(vulkan.validation_messages(), 0);
+}
+
+#[test]
+#[ignore = "needs a Vulkan device; run by cargo xtask test"]
+fn device_an_echo_answers_each_word() {
+    let (vulkan, index) = Bench::vulkan();
+    let mut echo = Echo::new(&vulkan, index).unwrap();
+    let answered = (0..2000).filter(|_| echo.round_trip().unwrap().is_some()).count();
+    assert!(answered > 1000, "only {answered} of 2000 needed no new dispatch");
+    drop(echo);
     assert_eq!(vulkan.validation_messages(), 0);
 }
 
