@@ -51,6 +51,9 @@ done
 step stale-blocks 300 env VYRE_STALE_MIB=2048 ./tests/vyre-runtime --ignored device::recycled --test-threads=1 --nocapture
 step soak 300 ./soak --device "$DEVICE" --slots 2000000
 step bench 600 bash -c bench_all
+# With more bytes than bench all takes, so that submitting and waiting weigh little.
+step ops 300 ./vyre bench ops --device "$DEVICE" --mib 512
+step stream 600 ./vyre bench stream --device "$DEVICE" --mib "$MIB"
 step wgpu 120 bash -c wgpu
 step latency-one-worker 300 ./vyre bench latency --device "$DEVICE" --workers 1
 step hash 600 bash -c same_hash
