@@ -241,7 +241,10 @@ pub(crate) fn reserved_slots_are_traced_from_their_publication_on(open: Open) {
     client.wait_all(&tickets, LONG).unwrap();
     client.with(|runtime| runtime.exit(LONG)).unwrap();
     let trace = client.with(|runtime| runtime.take_trace()).unwrap();
-    assert!(trace.slots.iter().map(|slot| slot.ticket).eq(tickets), "{:?}", trace.slots);
+    // With several workers either may complete first.
+    let mut found: Vec<_> = trace.slots.iter().map(|slot| slot.ticket).collect();
+    found.sort_by_key(|ticket| ticket.number);
+    assert_eq!(found, tickets);
     assert!(trace.slots.iter().all(|slot| slot.published >= Duration::from_millis(20)));
     client.with(|runtime| check_slots(&trace, check_clock(&trace, runtime)));
 }
