@@ -55,6 +55,7 @@ const uint OWNER_SHARED = 4294967295u;
 const uint ACCESS_READ = 1u;
 const uint ACCESS_WRITE = 2u;
 const uint ACCESS_ATOMIC = 4u;
+const uint ACCESS_EXECUTE = 8u;
 
 // Stamped records and the status region.
 const uint RECORD_BYTES = 64u;
@@ -103,7 +104,8 @@ const uint MAX_BINS = 256u;
 const uint LOG_ARGS = 4u;
 const uint PACKED_WORDS = 7u;
 const uint PACKED_CODE_BITS = 8u;
-const uint MAX_TILE_FUEL = 640u;
+const uint MAX_TILE_FUEL = 24328u;
+const uint MAX_BUILT_IN_TILE_FUEL = 640u;
 const uint TURN_FUEL = 32u;
 
 // Regions.
@@ -135,8 +137,9 @@ const uint OP_HISTOGRAM = 10u;
 const uint OP_FENCE = 11u;
 const uint OP_PRINTF = 12u;
 const uint OP_PACKED = 13u;
-const uint OP_LAST = 13u;
-const uint PACKED_INNER_WORDS[14] = uint[](0u, 1u, 0u, 0u, 0u, 2u, 1u, 2u, 3u, 0u, 0u, 0u, 0u, 0u);
+const uint OP_EXEC = 14u;
+const uint OP_LAST = 14u;
+const uint PACKED_INNER_WORDS[15] = uint[](0u, 1u, 0u, 0u, 0u, 2u, 1u, 2u, 3u, 0u, 0u, 0u, 0u, 0u, 0u);
 
 // Reductions.
 const uint REDUCE_SUM = 1u;
@@ -163,6 +166,8 @@ const uint FAULT_BAD_ARGUMENT = 5u;
 const uint FAULT_ACCESS_DENIED = 6u;
 const uint FAULT_UNKNOWN_TENANT = 7u;
 const uint FAULT_OPERATION_DENIED = 8u;
+const uint FAULT_OUT_OF_FUEL = 9u;
+const uint FAULT_TRAP = 10u;
 
 // Faults of a launch.
 const uint LAUNCH_FAULT_NONE = 0u;

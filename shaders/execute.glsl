@@ -85,7 +85,7 @@ Verdict check_bytes() {
 }
 
 // Whether this kernel was built with the operation.
-bool compiled(uint operation) { return (OPERATIONS >> operation & 1u) != 0u; }
+bool compiled(uint operation) { return operation != OP_EXEC && (OPERATIONS >> operation & 1u) != 0u; }
 
 // Whether the slot's tenant may use the operation.
 bool allowed(uint operation) { return (s_context[ROW_TENANT + TENANT_OPERATIONS] >> operation & 1u) != 0u; }

@@ -34,6 +34,9 @@ layout(constant_id = 2) const uint MAX_PAUSE = 0u;
 #include "execute.glsl"
 #include "finish.glsl"
 
+// What a worker keeps back for a tile.
+const uint TILE_FUEL = (OPERATIONS >> OP_EXEC & 1u) != 0u ? MAX_TILE_FUEL : MAX_BUILT_IN_TILE_FUEL;
+
 // A busy worker looks at the host at least this often, for more urgent work and for LEAVE.
 const uint BUSY_TURNS_PER_POLL = 16u;
 
@@ -69,7 +72,7 @@ Look await_work(inout Worker worker) {
         worker.fuel -= min(worker.fuel, 1u);
         worker.turns += 1u;
         worker.looks += 1u;
-        if ((look.seen & ~SEEN_LEASE) != 0u || worker.fuel < MAX_TILE_FUEL) { return look; }
+        if ((look.seen & ~SEEN_LEASE) != 0u || worker.fuel < TILE_FUEL) { return look; }
         worker.idle_turns += 1u;
         pause(worker);
     }
@@ -156,7 +159,7 @@ void main() {
             publish_counters();
         }
         return_lease(worker);
-        if ((look.seen & SEEN_LEAVE) != 0u || worker.fuel < MAX_TILE_FUEL) {
+        if ((look.seen & SEEN_LEAVE) != 0u || worker.fuel < TILE_FUEL) {
             cut = false;
             break;
         }

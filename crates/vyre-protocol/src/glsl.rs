@@ -84,6 +84,7 @@ const OFFSETS: &[(&str, &[(&str, u32)])] = &[
             ("ACCESS_READ", resource::READ),
             ("ACCESS_WRITE", resource::WRITE),
             ("ACCESS_ATOMIC", resource::ATOMIC),
+            ("ACCESS_EXECUTE", resource::EXECUTE),
         ],
     ),
     (
@@ -142,6 +143,7 @@ const OFFSETS: &[(&str, &[(&str, u32)])] = &[
             ("PACKED_WORDS", packed::PACKED_WORDS as u32),
             ("PACKED_CODE_BITS", packed::CODE_BITS),
             ("MAX_TILE_FUEL", launch::MAX_TILE_FUEL),
+            ("MAX_BUILT_IN_TILE_FUEL", launch::MAX_BUILT_IN_TILE_FUEL),
             ("TURN_FUEL", launch::TURN_FUEL),
         ],
     ),

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ash::vk;
-use vyre_protocol::launch::LAUNCH_BYTES;
+use vyre_protocol::launch::{LAUNCH_BYTES, max_tile_fuel};
 use zerocopy::IntoBytes;
 
 use crate::error::{Named, VulkanError};
@@ -25,6 +25,8 @@ pub(crate) struct Kernel {
     gpu: Arc<Gpu>,
     pub(crate) layout: vk::PipelineLayout,
     pub(crate) pipeline: vk::Pipeline,
+    /// Fuel that a worker keeps back for a tile.
+    pub(crate) tile_fuel: u32,
 }
 
 impl Drop for Kernel {
@@ -81,7 +83,10 @@ impl Kernel {
         let info = [vk::ComputePipelineCreateInfo::default().stage(stage).layout(layout)];
         // SAFETY: all that `info` names lives until the call returns.
         match unsafe { gpu.raw.create_compute_pipelines(cache, &info, None) } {
-            Ok(pipelines) => Ok(Kernel { gpu: Arc::clone(gpu), layout, pipeline: pipelines[0] }),
+            Ok(pipelines) => {
+                let tile_fuel = max_tile_fuel(operations);
+                Ok(Kernel { gpu: Arc::clone(gpu), layout, pipeline: pipelines[0], tile_fuel })
+            }
             Err((_, result)) => {
                 // SAFETY: nothing uses the layout.
                 unsafe { gpu.raw.destroy_pipeline_layout(layout, None) };

@@ -9,7 +9,7 @@ use vyre_protocol::control::initialise;
 use vyre_protocol::fault::LaunchFault;
 use vyre_protocol::geometry::{Counts, Direction, Geometry};
 use vyre_protocol::header::{RegionHeader, RegionKind};
-use vyre_protocol::launch::{Launch, MAX_TILE_FUEL, TURN_FUEL};
+use vyre_protocol::launch::{Launch, TURN_FUEL};
 use vyre_protocol::ring::RingMemory;
 use vyre_protocol::status::{Counters, LaunchReport};
 
@@ -335,7 +335,7 @@ fn probe_workers(
     quanta: &mut quantum::Quanta,
 ) -> Result<u32, OpenError> {
     // Enough turns that the first workers are still there when the last resident one has come.
-    let fuel = MAX_TILE_FUEL + 1000 * TURN_FUEL;
+    let fuel = kernel.tile_fuel + 1000 * TURN_FUEL;
     let launch = Launch { fuel, ..blocks.launch(geometry, PROBE_WORKERS) };
     let end = quanta.run(kernel, &launch)?;
     if !quanta.wait(end, LAUNCH_TIMEOUT)? {

@@ -9,6 +9,7 @@ mod fences;
 mod operations;
 mod packed;
 mod printf;
+mod programs;
 mod tenants;
 
 use vyre_runtime::protocol::launch::SMALLEST_FUEL;
@@ -113,6 +114,12 @@ conformance! {
     dispatch::a12_after_a_shutdown_the_same_mirror_is_dispatched_again,
     printf::g41_lines_carry_ticket_tenant_worker_and_arguments,
     printf::s10_g40_the_newest_lines_stay_and_the_others_are_counted,
+    programs::a_program_runs_over_its_items_and_no_further,
+    programs::lanes_diverge_and_come_together,
+    programs::lanes_exchange_what_they_hold,
+    programs::hostile_programs_fault_and_touch_nothing_else,
+    programs::slots_of_programs_are_checked,
+    programs::long_programs_share_the_kernel,
 }
 
 on_every_engine! { DEFAULT, once:
