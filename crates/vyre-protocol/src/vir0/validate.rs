@@ -124,6 +124,13 @@ struct Walk<'a> {
     frames: Vec<Frame>,
 }
 
+impl Frame {
+    /// Registers that its sides write whatever the lanes do: scalars, where the lanes part.
+    fn unconditional(&self) -> u32 {
+        if self.opener.is_vector() { !VECTOR_BITS } else { 0 }
+    }
+}
+
 const VECTOR_BITS: u32 = (1 << VECTORS) - 1;
 
 pub(super) fn check(parts: &Parts) -> Result<(), ProgramError> {
@@ -333,7 +340,7 @@ impl Walk<'_> {
         field(frame.opener.word == target, "word of the `if`", frame.opener.word, "the instruction behind the `else`")?;
         frame.merged = Some(self.written);
         frame.inner.push(self.at);
-        self.written = frame.before;
+        self.written = frame.before | self.written & frame.unconditional();
         Ok(())
     }
 
@@ -345,7 +352,7 @@ impl Walk<'_> {
         field(instruction.d == self.depth, "d", instruction.d, "the depth of masks")?;
         let jump = frame.inner.first().and_then(|at| self.parts.code.get(*at)).unwrap_or(&frame.opener);
         field(jump.word == self.at as u32, "word of the branch", jump.word, "its `endif`")?;
-        self.written &= frame.merged.unwrap_or(frame.before);
+        self.written &= frame.merged.unwrap_or(frame.before) | frame.unconditional();
         Ok(())
     }
 
