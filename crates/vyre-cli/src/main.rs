@@ -1,4 +1,4 @@
-//! The binary `vyre`: hash files on a resident kernel, and look into the devices that could run it.
+//! The binary `vyre`: hash files on a resident kernel, run programs on it, and look into the devices that could run it.
 
 mod bench;
 mod check;
@@ -9,6 +9,7 @@ mod interrupt;
 mod names;
 mod percentiles;
 mod preemption;
+mod programs;
 mod throughput;
 
 use std::process::ExitCode;
@@ -35,6 +36,12 @@ enum Command {
     Devices,
     /// Test whether this machine is fit, and say what to do where it is not.
     Doctor(doctor::Arguments),
+    /// Assemble a VIR0 program.
+    Asm(programs::Asm),
+    /// Print a VIR0 program as text.
+    Disasm(programs::Disasm),
+    /// Say whether VIR0 programs are valid, and what they declare.
+    Check(programs::Check),
     /// Measure the ring against what one would use instead.
     #[command(subcommand)]
     Bench(bench::Command),
@@ -68,6 +75,9 @@ fn main() -> ExitCode {
         Command::Hash(arguments) => hash::run(&arguments),
         Command::Devices => devices::run(),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Asm(arguments) => programs::assemble(&arguments),
+        Command::Disasm(arguments) => programs::disassemble(&arguments),
+        Command::Check(arguments) => programs::check(&arguments),
         Command::Bench(command) => bench::run(&command),
     };
     let code = result.unwrap_or_else(|error| {

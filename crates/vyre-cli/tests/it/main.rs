@@ -3,6 +3,7 @@
 
 mod cases;
 mod limits;
+mod programs;
 
 use std::path::PathBuf;
 use std::process::Command;
