@@ -85,10 +85,16 @@ Verdict check_bytes() {
 }
 
 // Whether this kernel was built with the operation.
-bool compiled(uint operation) { return operation != OP_EXEC && (OPERATIONS >> operation & 1u) != 0u; }
+bool compiled(uint operation) { return (OPERATIONS >> operation & 1u) != 0u; }
 
 // Whether the slot's tenant may use the operation.
 bool allowed(uint operation) { return (s_context[ROW_TENANT + TENANT_OPERATIONS] >> operation & 1u) != 0u; }
+
+// Words that an operation may use as it likes while it runs a tile.
+shared uint s_scratch[VIR_MAX_SCRATCH];
+
+// Loop iterations of a tile that count as one busy turn more.
+const uint FUEL_PER_BUSY_TURN = 4u;
 
 #include "op_fill.glsl"
 #include "op_copy.glsl"
@@ -98,6 +104,7 @@ bool allowed(uint operation) { return (s_context[ROW_TENANT + TENANT_OPERATIONS]
 #include "op_histogram.glsl"
 #include "op_printf.glsl"
 #include "op_packed.glsl"
+#include "op_exec.glsl"
 
 // Loop iterations that a tile costs each lane, rounded up.
 uint tile_fuel(Tile tile) {
@@ -105,6 +112,8 @@ uint tile_fuel(Tile tile) {
     if (tile.operation == OP_REDUCE) { return reduce_fuel(tile); }
     if (tile.operation == OP_HISTOGRAM) { return histogram_fuel(tile); }
     if (tile.operation == OP_PACKED) { return 2u * PACKED_WORDS; }
+    // The program's own fuel is taken when it has run.
+    if (tile.operation == OP_EXEC) { return VIR_SETUP_FUEL; }
     return tile.operation == OP_NOP || tile.operation == OP_FENCE || tile.operation == OP_PRINTF ? 0u : tile.bytes / 4u / LANES + 5u;
 }
 
@@ -118,6 +127,7 @@ Verdict check_operation(inout Tile tile) {
     if (tile.operation == OP_PACKED && HAS_PACKED) { return check_packed(); }
     if (tile.operation == OP_REDUCE && compiled(OP_REDUCE)) { return check_reduce(tile); }
     if (tile.operation == OP_HISTOGRAM && compiled(OP_HISTOGRAM)) { return check_histogram(tile); }
+    if (tile.operation == OP_EXEC && HAS_EXEC) { return check_exec(tile); }
     return ACCEPTED;
 }
 
@@ -132,8 +142,12 @@ Verdict check_slot(inout Tile tile) {
     return check_operation(tile);
 }
 
-// Loop iterations of a tile that count as one busy turn more.
-const uint FUEL_PER_BUSY_TURN = 4u;
+// Leaves the fault of a tile to the slot's other tiles.
+void note_fault(Claim claim, Verdict verdict) {
+    if (claim.tiles > 1u && LANE == 0u && local_swap(state_word(claim.index, STATE_FAULT), FAULT_NONE, verdict.fault)) {
+        local_store(state_word(claim.index, STATE_FAULT_WORD), verdict.word);
+    }
+}
 
 // Decides what the lanes do with the claimed tile of the loaded slot.
 Verdict prepare(Claim claim, inout Worker worker, out Tile tile) {
@@ -146,15 +160,13 @@ Verdict prepare(Claim claim, inout Worker worker, out Tile tile) {
         worker.busy += fuel / FUEL_PER_BUSY_TURN;
     } else {
         tile.operation = 0u;
-        if (claim.tiles > 1u && LANE == 0u && local_swap(state_word(claim.index, STATE_FAULT), FAULT_NONE, verdict.fault)) {
-            local_store(state_word(claim.index, STATE_FAULT_WORD), verdict.word);
-        }
+        note_fault(claim, verdict);
     }
     return verdict;
 }
 
-// Runs the tile on all lanes.
-void execute(Claim claim, Tile tile) {
+// Runs the tile on all lanes. Only a program can fault still.
+Verdict execute(Claim claim, Tile tile, inout Worker worker) {
     if (tile.operation == OP_FILL && compiled(OP_FILL)) { fill_tile(tile); }
     if (tile.operation == OP_COPY && compiled(OP_COPY)) { copy_tile(tile); }
     if (tile.operation == OP_BLAKE3 && compiled(OP_BLAKE3)) { blake3_tile(tile); }
@@ -163,4 +175,10 @@ void execute(Claim claim, Tile tile) {
     if (tile.operation == OP_PACKED && HAS_PACKED) { packed_tile(); }
     if (tile.operation == OP_REDUCE && compiled(OP_REDUCE)) { reduce_tile(tile); }
     if (tile.operation == OP_HISTOGRAM && compiled(OP_HISTOGRAM)) { histogram_tile(tile); }
+    Verdict verdict = ACCEPTED;
+    if (tile.operation == OP_EXEC && HAS_EXEC) {
+        verdict = exec_tile(tile, worker);
+        if (verdict.fault != FAULT_NONE) { note_fault(claim, verdict); }
+    }
+    return verdict;
 }

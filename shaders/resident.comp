@@ -35,7 +35,7 @@ layout(constant_id = 2) const uint MAX_PAUSE = 0u;
 #include "finish.glsl"
 
 // What a worker keeps back for a tile.
-const uint TILE_FUEL = (OPERATIONS >> OP_EXEC & 1u) != 0u ? MAX_TILE_FUEL : MAX_BUILT_IN_TILE_FUEL;
+const uint TILE_FUEL = HAS_EXEC ? MAX_TILE_FUEL : MAX_BUILT_IN_TILE_FUEL;
 
 // A busy worker looks at the host at least this often, for more urgent work and for LEAVE.
 const uint BUSY_TURNS_PER_POLL = 16u;
@@ -94,7 +94,8 @@ void act(inout Worker worker, Look look) {
         Tile tile;
         Verdict verdict = prepare(claim, worker, tile);
         if (taken == TAKEN_SPARED) { tile.operation = 0u; }
-        execute(claim, tile);
+        Verdict outcome = execute(claim, tile, worker);
+        if (verdict.fault == FAULT_NONE) { verdict = outcome; }
         finish_tile(claim, verdict);
     }
 }

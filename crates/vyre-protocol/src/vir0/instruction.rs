@@ -473,6 +473,13 @@ impl Opcode {
         }
     }
 
+    /// Whether it takes four passes: it changes words in one step, or loads or stores four.
+    #[must_use]
+    pub fn is_fourfold(self) -> bool {
+        let atomic = matches!(self.form(), Form::Atomic | Form::Swap);
+        atomic || matches!(self, Opcode::St8 | Opcode::St16 | Opcode::Ld128 | Opcode::St128)
+    }
+
     /// Bytes of an element that the instruction loads or stores; `None` for those that do not touch memory.
     #[must_use]
     pub fn width(self) -> Option<u32> {
@@ -491,9 +498,9 @@ pub const SWEEP: u32 = 1 + GROUP / 4 / MIN_LANES;
 /// Fuel of a pass that a worker does once.
 pub const STEP: u32 = 2;
 
-/// Fuel of a reduction: a sweep, and then halves from 32 places to 1, each as wide as the worker or wider.
+/// Fuel of a reduction: two sweeps within the places, and then halves from 32 places to 1, each as wide as the worker or wider.
 pub const REDUCE_FUEL: u32 = {
-    let (mut fuel, mut stride) = (SWEEP, GROUP / 8);
+    let (mut fuel, mut stride) = (2 * SWEEP, GROUP / 8);
     while stride > 0 {
         fuel += 1 + stride.div_ceil(MIN_LANES);
         stride /= 2;
@@ -574,6 +581,8 @@ impl Instruction {
             Form::Scan => SCAN_FUEL,
             Form::Shuffle => 2 * SWEEP,
             Form::EndIf | Form::EndLoop | Form::End => STEP,
+            // A pass for each lane of the four, or for each word.
+            _ if self.is_vector() && self.opcode.is_fourfold() => 4 * SWEEP,
             _ if self.is_vector() => SWEEP,
             _ => STEP,
         }

@@ -316,6 +316,9 @@ impl Walk<'_> {
             }
             return field(d == 0, "d", d, "0");
         }
+        // The index is read again for each of the four words.
+        let apart = opcode != Opcode::Ld128 || !(d..d.saturating_add(4)).contains(&a);
+        field(apart, "a", a, "no register that the instruction writes")?;
         Ok(())
     }
 
