@@ -246,6 +246,10 @@ uint access_place(Step s, inout Group group, uint place) {
     uint width = width_bits(s.op);
     uvec4 index = (s.a == VIR_IMMEDIATE ? uvec4(0u) : fetch(s.a, place, 0u)) + (s.word >> 16);
     uvec4 takes_part = s.vector ? truth(active_lanes(place, group.depth)) : uvec4(1u, 0u, 0u, 0u);
+    // In one of four passes: the index of a lane that had its pass may have been overwritten by what it got.
+    if (is_fourfold(s.op) && s.op != VIR_LD128 && s.op != VIR_ST128) {
+        takes_part &= truth(equal(uvec4(0u, 1u, 2u, 3u), uvec4(group.pass)));
+    }
     uvec4 fits = truth(lessThan(index, uvec4(s_memory_bytes[s.word & 0xffu] >> width)));
     uvec4 outside = takes_part & ~fits;
     uvec4 lanes = s.vector ? place + PLACE_LANES : uvec4(0u);

@@ -65,7 +65,7 @@ pub enum ResourceError {
     #[error("the reference engine maps no pages")]
     NoImport,
     /// The kernel was compiled without EXEC.
-    #[error("this kernel runs no programs; open the runtime with EXEC among its operations")]
+    #[error("this kernel runs no programs; open the runtime with `operations: u32::MAX`, or with EXEC among them")]
     NoPrograms,
     /// The host cannot write the memory.
     #[error(transparent)]

@@ -10,6 +10,7 @@ use vyre_protocol::fault::LaunchFault;
 use vyre_protocol::geometry::{Counts, Direction, Geometry};
 use vyre_protocol::header::{RegionHeader, RegionKind};
 use vyre_protocol::launch::{Launch, TURN_FUEL};
+use vyre_protocol::operation::DEFAULT_OPERATIONS;
 use vyre_protocol::ring::RingMemory;
 use vyre_protocol::status::{Counters, LaunchReport};
 
@@ -33,8 +34,8 @@ pub struct KernelConfig {
     pub park_after: Duration,
     /// Operations compiled into the kernel: bit `c` for code `c`.
     pub operations: u32,
-    /// Fuel of each quantum, at least [`SMALLEST_FUEL`](vyre_protocol::launch::SMALLEST_FUEL); `None` steers it by the time that
-    /// quanta take.
+    /// Fuel of each quantum; less than one action with the dearest tile needs becomes that. `None` steers it by the time that quanta
+    /// take.
     pub quantum_fuel: Option<u32>,
 }
 
@@ -55,7 +56,7 @@ impl Default for KernelConfig {
             geometry: GEOMETRY,
             workers: None,
             park_after: Duration::from_millis(50),
-            operations: u32::MAX,
+            operations: DEFAULT_OPERATIONS,
             quantum_fuel: None,
         }
     }

@@ -6,13 +6,13 @@ mod cases;
 mod clients;
 mod dispatch;
 mod fences;
+mod generate;
 mod operations;
 mod packed;
 mod printf;
 mod programs;
 mod tenants;
 
-use vyre_runtime::protocol::launch::SMALLEST_FUEL;
 use vyre_runtime::{DeviceChoice, EngineKind, Options, Runtime};
 
 /// Opens the engine under test.
@@ -29,7 +29,7 @@ impl Variant {
     const ONE_WORKER: Variant = Variant { workers: Some(1), ..Variant::DEFAULT };
     const TWO_WORKERS: Variant = Variant { workers: Some(2), ..Variant::DEFAULT };
     const SEVEN_WORKERS: Variant = Variant { workers: Some(7), ..Variant::DEFAULT };
-    const SMALLEST_FUEL: Variant = Variant { quantum_fuel: Some(SMALLEST_FUEL), ..Variant::TWO_WORKERS };
+    const SMALLEST_FUEL: Variant = Variant { quantum_fuel: Some(0), ..Variant::TWO_WORKERS };
 
     fn apply(&self, options: &Options) -> Options {
         let workers = options.workers.or(self.workers);
@@ -138,4 +138,7 @@ on_every_engine! { DEFAULT, once:
     dispatch::a8_the_second_dispatch_allocates_nothing,
     dispatch::a_dispatch_that_cannot_end_changes_nothing,
     tenants::f37_quiesce_waits_as_long_as_it_says,
+    programs::a_kernel_without_exec_says_so,
+    generate::generated_programs_leave_the_same_bytes_everywhere,
+    generate::inexact_instructions_keep_their_bounds,
 }

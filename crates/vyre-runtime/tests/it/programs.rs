@@ -5,14 +5,16 @@ use std::time::Duration;
 use vyre_runtime::protocol::completion::Status;
 use vyre_runtime::protocol::fault::Fault;
 use vyre_runtime::protocol::geometry::Priority;
+use vyre_runtime::protocol::operation::Operation;
+use vyre_runtime::protocol::resource::Handle;
 use vyre_runtime::protocol::ring::Completion;
 use vyre_runtime::protocol::slot::{Operand, Slot};
 use vyre_runtime::protocol::vir0::{MAX_FUEL, assemble};
 use vyre_runtime::vk::MemoryUse;
-use vyre_runtime::{Bindings, Runtime};
+use vyre_runtime::{Bindings, EngineKind, Options, ResourceError, Runtime};
 
 use crate::Open;
-use crate::cases::{end, noise, options, run};
+use crate::cases::{end, noise, run};
 
 /// A program over words: input, output, parameters, items and span.
 struct Work<'a> {
@@ -24,11 +26,16 @@ struct Work<'a> {
     span: u32,
 }
 
-fn bytes(words: &[u32]) -> Vec<u8> {
+/// Options of a kernel that runs programs.
+pub(crate) fn options() -> Options {
+    Options { operations: u32::MAX, ..crate::cases::options(64, None) }
+}
+
+pub(crate) fn bytes(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
-fn words(bytes: &[u8]) -> Vec<u32> {
+pub(crate) fn words(bytes: &[u8]) -> Vec<u32> {
     bytes.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
 }
 
@@ -70,7 +77,7 @@ endif
 end";
 
 pub(crate) fn a_program_runs_over_its_items_and_no_further(open: Open) {
-    let mut runtime = open(&options(64, None));
+    let mut runtime = open(&options());
     let x: Vec<u32> = (0..1000).map(|i| (i as f32 * 0.37).to_bits()).collect();
     for items in [0, 1, 255, 256, 257, 1000] {
         let work = Work { text: SAXPY, input: &x, output: 1001, parameters: &[2.5_f32.to_bits()], items, span: 256 };
@@ -133,7 +140,7 @@ end";
         }
         count + 10_000
     };
-    let mut runtime = open(&options(64, None));
+    let mut runtime = open(&options());
     let work = Work { text, input: &[], output: 256, parameters: &[], items: 256, span: 256 };
     let (completion, found) = execute(&mut runtime, &work);
     assert_eq!(completion.status, Status::Done, "{:?} {:#x}", completion.fault, completion.fault_word);
@@ -187,7 +194,7 @@ end";
 
 pub(crate) fn lanes_exchange_what_they_hold(open: Open) {
     let input = words(&noise(1024, 11));
-    let mut runtime = open(&options(64, None));
+    let mut runtime = open(&options());
     let work = Work { text: EXCHANGE, input: &input, output: 12 * 256, parameters: &[], items: 256, span: 256 };
     let (completion, found) = execute(&mut runtime, &work);
     assert_eq!(completion.status, Status::Done, "{:?} {:#x}", completion.fault, completion.fault_word);
@@ -247,7 +254,7 @@ pub(crate) fn hostile_programs_fault_and_touch_nothing_else(open: Open) {
         ("loop\neq v1, v0, 256\nbreak v1\nendloop", Fault::OutOfFuel, 6),
         (&nested, Fault::None, 0),
     ];
-    let mut runtime = open(&options(64, None));
+    let mut runtime = open(&options());
     let input = runtime.allocate(64, MemoryUse::HostToDevice).unwrap();
     let output = runtime.allocate(4096, MemoryUse::DeviceToHost).unwrap();
     let quiet = vec![0xee; 4096];
@@ -267,17 +274,13 @@ pub(crate) fn hostile_programs_fault_and_touch_nothing_else(open: Open) {
         runtime.unload_program(program);
     }
     // A neighbour runs as if nothing had been.
-    let fill = Slot {
-        output: output.at(0),
-        args: [7, 0, 0, 0, 0, 0],
-        ..Slot::new(vyre_runtime::protocol::operation::Operation::Fill)
-    };
+    let fill = Slot { output: output.at(0), args: [7, 0, 0, 0, 0, 0], ..Slot::new(Operation::Fill) };
     assert_eq!(run(&mut runtime, &fill.tiled(4096, 4096, 1)).status, Status::Done);
     end(runtime);
 }
 
 pub(crate) fn slots_of_programs_are_checked(open: Open) {
-    let mut runtime = open(&options(64, None));
+    let mut runtime = open(&options());
     let memory = runtime.allocate(64, MemoryUse::HostToDevice).unwrap();
     let text = ".resource read\n.resource read write\n.resource write\n.params 2\nget s0, p0\nget s1, p1\nget s2, bytes2\nadd s0, s0, s1\nst32 r2[0], s0\nst32 r2[1], s2\nend";
     let program = runtime.load_program(&assemble(text).unwrap()).unwrap();
@@ -311,8 +314,7 @@ pub(crate) fn slots_of_programs_are_checked(open: Open) {
         assert_eq!((found.status, found.fault, found.fault_word), (Status::Faulted, fault, word), "{slot:?}");
     }
     // Nobody reads or changes a program by another operation.
-    let operation = vyre_runtime::protocol::operation::Operation::Copy;
-    let copy = Slot { input: Operand { handle: code, offset: 0 }, output: memory.at(0), ..Slot::new(operation) }
+    let copy = Slot { input: Operand { handle: code, offset: 0 }, output: memory.at(0), ..Slot::new(Operation::Copy) }
         .tiled(64, 64, 1);
     assert_eq!(run(&mut runtime, &copy).fault, Fault::AccessDenied);
     let back = Slot { input: memory.at(0), output: Operand { handle: code, offset: 0 }, ..copy };
@@ -322,19 +324,34 @@ pub(crate) fn slots_of_programs_are_checked(open: Open) {
     end(runtime);
 }
 
+pub(crate) fn a_kernel_without_exec_says_so(open: Open) {
+    let mut runtime = open(&crate::cases::options(64, None));
+    let loaded = runtime.load_program(&assemble("end").unwrap());
+    match runtime.engine().kind {
+        // The reference engine has all operations.
+        EngineKind::Reference => assert!(loaded.is_ok()),
+        EngineKind::Vulkan(_) => {
+            assert!(matches!(loaded, Err(ResourceError::NoPrograms)));
+            let slot = Slot::exec(Handle::new(0, 1), &[], &[]).unwrap();
+            assert_eq!(run(&mut runtime, &slot).fault, Fault::UnknownOperation);
+        }
+    }
+    end(runtime);
+}
+
 /// Tiles that use nearly all fuel there is, many workers, and other work in between.
 pub(crate) fn long_programs_share_the_kernel(open: Open) {
     let text = format!(
         ".resource write\n.resource write\n.fuel {MAX_FUEL}\nget v0, item\nmov v1, 0\nmov s0, 0\nloop\n  eq s1, s0, 1800\n  break s1\n  \
          add v1, v1, v0\n  add s0, s0, 1\nendloop\nst32 r1[v0], v1\nend"
     );
-    let mut runtime = open(&options(64, None));
+    let mut runtime = open(&options());
     let output = runtime.allocate(4096, MemoryUse::DeviceToHost).unwrap();
     let program = runtime.load_program(&assemble(&text.replace("1800", "1400")).unwrap()).unwrap();
     let bindings = Bindings { input: output.at(0), output: output.at(0), ..Bindings::default() };
     let slot = program.slot(&bindings, 1024, 256).unwrap();
     let tickets = runtime.publish_all(Priority::Low, &[slot; 3]).unwrap();
-    assert_eq!(run(&mut runtime, &Slot::new(vyre_runtime::protocol::operation::Operation::Nop)).status, Status::Done);
+    assert_eq!(run(&mut runtime, &Slot::new(Operation::Nop)).status, Status::Done);
     runtime.drain(Duration::from_secs(60)).unwrap();
     assert_eq!(tickets.end - tickets.start, 3);
     while let Some(completion) = runtime.reap().unwrap() {
