@@ -10,6 +10,7 @@ mod names;
 mod percentiles;
 mod preemption;
 mod programs;
+mod run;
 mod throughput;
 
 use std::process::ExitCode;
@@ -36,6 +37,8 @@ enum Command {
     Devices,
     /// Test whether this machine is fit, and say what to do where it is not.
     Doctor(doctor::Arguments),
+    /// Run a VIR0 program over a file.
+    Run(run::Arguments),
     /// Assemble a VIR0 program.
     Asm(programs::Asm),
     /// Print a VIR0 program as text.
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Command::Hash(arguments) => hash::run(&arguments),
         Command::Devices => devices::run(),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
         Command::Asm(arguments) => programs::assemble(&arguments),
         Command::Disasm(arguments) => programs::disassemble(&arguments),
         Command::Check(arguments) => programs::check(&arguments),

@@ -10,15 +10,29 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ash::vk;
+use vyre_protocol::control::operation_bit;
 use vyre_protocol::launch::{LAUNCH_BYTES, max_tile_fuel};
+use vyre_protocol::operation::Operation;
 use zerocopy::IntoBytes;
 
+use crate::device::DeviceReport;
 use crate::error::{Named, VulkanError};
 use crate::gpu::Gpu;
 
 const SPIRV: &[u8] = include_bytes!("../spirv/resident.spv");
 const SPIRV_INT64: &[u8] = include_bytes!("../spirv/resident_int64.spv");
 const SPIRV_INT64_CLOCK: &[u8] = include_bytes!("../spirv/resident_int64_clock.spv");
+
+/// Shared memory of a worker whose kernel has EXEC, rounded up: registers, masks and code of a group, and what the others have. Every
+/// device has enough for the others.
+const EXEC_SHARED_BYTES: u32 = 30 << 10;
+
+/// What a device lacks for a kernel with these operations.
+pub(crate) fn missing(report: &DeviceReport, operations: u32) -> Option<String> {
+    let runs_programs = operations & operation_bit(Operation::Exec.code()) != 0;
+    let short = runs_programs && report.shared_memory < EXEC_SHARED_BYTES;
+    short.then(|| format!("{EXEC_SHARED_BYTES} bytes of shared memory for EXEC (it has {})", report.shared_memory))
+}
 
 /// The compiled kernel.
 pub(crate) struct Kernel {

@@ -18,7 +18,7 @@ use crate::device::{DeviceKind, MemoryPlan};
 use crate::error::{DeviceLost, ImportError, MemoryError, OpenError, VulkanError};
 use crate::gpu::Gpu;
 use crate::instance::Vulkan;
-use crate::kernel::Kernel;
+use crate::kernel::{self, Kernel};
 use crate::memory::{Buffer, MemoryUse};
 use crate::quantum;
 use crate::relay::{Quanta, Relay, Work};
@@ -177,6 +177,9 @@ impl Resident {
     pub(crate) fn open(vulkan: &Vulkan, index: usize, config: &KernelConfig) -> Result<Resident, OpenError> {
         let gpu = Gpu::open(vulkan, index)?;
         let geometry = &config.geometry;
+        if let Some(missing) = kernel::missing(&gpu.report, config.operations) {
+            return Err(OpenError::Unfit { name: gpu.report.name.clone(), missing: vec![missing] });
+        }
         let kernel = Arc::new(Kernel::new(&gpu, config.operations)?);
         let blocks = Blocks::allocate(&gpu, geometry)?;
         let mut quanta = quantum::Quanta::new(&gpu)?;

@@ -48,4 +48,5 @@ on_every_engine! {
     bench_latency_prints_percentiles => bench, device_bench;
     bench_throughput_prints_rates => throughput, device_throughput;
     bench_preemption_prints_percentiles => preemption, device_preemption;
+    programs_run_over_files => run, device_run;
 }

@@ -24,7 +24,7 @@ pub use builder::{Builder, Operand, OperandError};
 pub use container::{ContainerError, HEADER_BYTES};
 pub use instruction::{Form, Instruction, Kind, Opcode, REDUCE_FUEL, Role, SCAN_FUEL, STEP, SWEEP, Special};
 pub use operand::{IMMEDIATE, Place, Register, Source};
-pub use text::{AssembleError, TextError, assemble, disassemble};
+pub use text::{AssembleError, TextError, assemble, disassemble, number};
 pub use validate::{CodeError, ProgramError};
 
 /// Lanes of a group.

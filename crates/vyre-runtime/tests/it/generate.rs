@@ -388,3 +388,52 @@ pub(crate) fn inexact_instructions_keep_their_bounds(open: Open) {
     }
     end(runtime);
 }
+
+/// Programs of the library with a few fields changed: what the check lets through ends, done or faulted, like on the reference engine, and
+/// touches nothing but what its slot binds.
+pub(crate) fn mutated_programs_are_refused_or_safe(open: Open) {
+    let texts = crate::library::TEXTS.map(|text| vyre_runtime::protocol::vir0::assemble(text).unwrap());
+    let mut runtime = open(&options());
+    let memory = runtime.allocate(3 * 4096, MemoryUse::DeviceToHost).unwrap();
+    let (mut ran, mut state) = (0, 1_u32);
+    let mut random = move |below: usize| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as usize % below
+    };
+    for _ in 0..3000 {
+        let mut parts = texts[random(texts.len())].parts().clone();
+        for _ in 0..=random(3) {
+            let at = random(parts.code.len());
+            let other = parts.code[random(parts.code.len())];
+            let instruction = &mut parts.code[at];
+            match random(6) {
+                0 => instruction.opcode = Opcode::ALL[random(Opcode::ALL.len())],
+                1 => instruction.d = random(36) as u8,
+                2 => instruction.a = random(36) as u8,
+                3 => instruction.b = random(36) as u8,
+                4 => instruction.word = [0, 1, 5, 0x0004_0000, 0xffff_0001, u32::MAX][random(6)],
+                _ => *instruction = other,
+            }
+        }
+        let Ok(program) = Program::new(parts) else { continue };
+        // Atomic changes need other memory than the host's.
+        if program.parts().resources.iter().any(|access| access & ATOMIC != 0) {
+            continue;
+        }
+        ran += 1;
+        memory.write(0, &vec![0xee; 3 * 4096]).unwrap();
+        let loaded = runtime.load_program(&program).unwrap();
+        let input = memory.at(8192);
+        let parameters = [16, 0x3f80_0000, 3, 0x3f00_0000, 9];
+        let parameters = &parameters[..program.parts().parameters as usize];
+        let bindings = Bindings { input, output: memory.at(8192), further: &[], parameters };
+        let found = run(&mut runtime, &loaded.slot(&bindings, 600, GROUP).unwrap());
+        assert!(found.status == Status::Done || found.fault != Fault::None, "{}", disassemble(&program));
+        let mut bytes = vec![0; 8192];
+        memory.read(0, &mut bytes).unwrap();
+        assert!(bytes.iter().all(|byte| *byte == 0xee), "{}", disassemble(&program));
+        runtime.unload_program(loaded);
+    }
+    assert!(ran > 100, "{ran} programs passed the check");
+    end(runtime);
+}

@@ -7,6 +7,7 @@ mod clients;
 mod dispatch;
 mod fences;
 mod generate;
+mod library;
 mod operations;
 mod packed;
 mod printf;
@@ -141,4 +142,17 @@ on_every_engine! { DEFAULT, once:
     programs::a_kernel_without_exec_says_so,
     generate::generated_programs_leave_the_same_bytes_everywhere,
     generate::inexact_instructions_keep_their_bounds,
+    generate::mutated_programs_are_refused_or_safe,
+    programs::programs_come_and_go_while_work_runs,
+    library::saxpy,
+    library::dot,
+    library::prefix_sum,
+    library::histogram,
+    library::crc32,
+    library::mandelbrot,
+    library::sort,
+    library::filter,
+    library::base64,
+    library::distances,
+    library::utf8,
 }

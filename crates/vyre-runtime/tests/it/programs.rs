@@ -366,3 +366,33 @@ pub(crate) fn long_programs_share_the_kernel(open: Open) {
     assert_eq!(run(&mut runtime, &slot).fault, Fault::OutOfFuel);
     end(runtime);
 }
+
+/// A thousand programs come, run once each and go, while a long slot keeps the kernel busy: none is mistaken for another.
+pub(crate) fn programs_come_and_go_while_work_runs(open: Open) {
+    let mut runtime = open(&Options { operations: u32::MAX, ..crate::cases::options(320, None) });
+    let output = runtime.allocate(4, MemoryUse::DeviceToHost).unwrap();
+    let bindings = Bindings { input: output.at(0), output: output.at(0), ..Bindings::default() };
+    let mut gone = Vec::new();
+    for number in 0..1000 {
+        if number % 50 == 0 {
+            // Handles are used again when nothing is outstanding.
+            runtime.drain(Duration::from_secs(60)).unwrap();
+            while runtime.reap().unwrap().is_some() {}
+            runtime.publish(Priority::Low, &Slot { tiles: 2000, ..Slot::new(Operation::Nop) }).unwrap();
+        }
+        let text = format!(".resource write\n.resource write\nmov s0, {number}\nst32 r1[0], s0\nend");
+        let program = runtime.load_program(&assemble(&text).unwrap()).unwrap();
+        let slot = program.slot(&bindings, 1, 1).unwrap();
+        assert_eq!(run(&mut runtime, &slot).status, Status::Done);
+        let mut found = [0; 4];
+        output.read(0, &mut found).unwrap();
+        assert_eq!(u32::from_le_bytes(found), number);
+        runtime.unload_program(program);
+        gone.push(slot);
+    }
+    for slot in gone.iter().step_by(37) {
+        let found = run(&mut runtime, slot);
+        assert_eq!((found.status, found.fault), (Status::Faulted, Fault::BadHandle));
+    }
+    end(runtime);
+}

@@ -184,6 +184,24 @@ fn register(name: &str) -> Option<Register> {
     vectors.chain(scalars).find(|register| register.to_string() == name)
 }
 
+/// The word of a number in the text: whole, of either sign, hexadecimal after `0x`, or a float with a point or an exponent.
+#[must_use]
+pub fn number(text: &str) -> Option<u32> {
+    parse(text, Kind::Word)
+}
+
+/// For instructions on floats whole decimal numbers are floats.
+fn parse(text: &str, kind: Kind) -> Option<u32> {
+    if let Some(digits) = text.strip_prefix("0x") {
+        return u32::from_str_radix(digits, 16).ok();
+    }
+    if kind != Kind::Float && !text.contains(['.', 'e', 'E']) {
+        return text.parse().ok().or_else(|| text.parse::<i32>().ok().map(i32::cast_unsigned));
+    }
+    let number = text.starts_with(|c: char| c.is_ascii_digit() || c == '-').then(|| text.parse::<f32>().ok())?;
+    number.filter(|number| number.is_finite()).map(f32::to_bits)
+}
+
 /// A place in a line.
 struct Cursor<'a> {
     text: &'a str,
@@ -239,22 +257,13 @@ impl<'a> Cursor<'a> {
         self.take(|_, c| c.is_ascii_alphanumeric() || c == '_')
     }
 
-    /// A number as a word: whole, of either sign, hexadecimal, or a float. For instructions on floats whole decimal numbers are floats.
+    /// A number as a word.
     fn number(&mut self, kind: Kind) -> Result<u32, Mistake> {
         let exponent = |before: &str| !before.starts_with("0x") && before.ends_with(['e', 'E']);
         let (span, text) = self.take(|before, c| {
             c.is_ascii_alphanumeric() || c == '.' || (matches!(c, '-' | '+') && (before.is_empty() || exponent(before)))
         });
-        let whole = match text.strip_prefix("0x") {
-            Some(digits) => u32::from_str_radix(digits, 16).ok(),
-            None if kind == Kind::Float => None,
-            None => text.parse().ok().or_else(|| text.parse::<i32>().ok().map(i32::cast_unsigned)),
-        };
-        let float = || text.starts_with(|c: char| c.is_ascii_digit() || c == '-').then(|| text.parse::<f32>().ok())?;
-        let float = || float().filter(|number| number.is_finite()).map(f32::to_bits);
-        let fractional = kind == Kind::Float || text.contains(['.', 'e', 'E']);
-        let word = whole.or_else(|| if fractional && !text.starts_with("0x") { float() } else { None });
-        word.ok_or_else(|| (span, TextError::Number(text.to_string())))
+        parse(text, kind).ok_or_else(|| (span, TextError::Number(text.to_string())))
     }
 
     /// A number of elements behind an index.

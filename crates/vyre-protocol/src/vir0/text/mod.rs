@@ -13,7 +13,7 @@
 mod assemble;
 mod disassemble;
 
-pub use assemble::{AssembleError, TextError, assemble};
+pub use assemble::{AssembleError, TextError, assemble, number};
 pub use disassemble::disassemble;
 
 /// Names of the access bits in the text.
