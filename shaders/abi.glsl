@@ -55,6 +55,7 @@ const uint OWNER_SHARED = 4294967295u;
 const uint ACCESS_READ = 1u;
 const uint ACCESS_WRITE = 2u;
 const uint ACCESS_ATOMIC = 4u;
+const uint ACCESS_EXECUTE = 8u;
 
 // Stamped records and the status region.
 const uint RECORD_BYTES = 64u;
@@ -94,6 +95,29 @@ const uint STATE_DONE = 1u;
 const uint STATE_FAULT = 2u;
 const uint STATE_FAULT_WORD = 3u;
 
+// VIR0.
+const uint VIR_GROUP = 256u;
+const uint VIR_VECTORS = 16u;
+const uint VIR_SCALARS = 16u;
+const uint VIR_IMMEDIATE = 32u;
+const uint VIR_RESOURCES = 4u;
+const uint VIR_CONSTANTS = 4u;
+const uint VIR_SCRATCH = 5u;
+const uint VIR_MAX_INSTRUCTIONS = 512u;
+const uint VIR_MAX_SCRATCH = 1024u;
+const uint VIR_HEADER_WORDS = 16u;
+const uint VIR_HEADER_INSTRUCTIONS = 4u;
+const uint VIR_HEADER_CONSTANTS = 5u;
+const uint VIR_HEADER_SCRATCH = 6u;
+const uint VIR_HEADER_FUEL = 7u;
+const uint VIR_HEADER_RESOURCES = 9u;
+const uint VIR_HEADER_ACCESS = 10u;
+const uint VIR_SWEEP = 9u;
+const uint VIR_STEP = 2u;
+const uint VIR_REDUCE_FUEL = 34u;
+const uint VIR_SCAN_FUEL = 72u;
+const uint VIR_SETUP_FUEL = 328u;
+
 // Limits of operations.
 const uint MAX_TILE_BYTES = 16384u;
 const uint MAX_TILE_CHUNKS = 64u;
@@ -106,8 +130,9 @@ const uint LOG_ARGS = 4u;
 const uint LOG_TILE = 1u;
 const uint PACKED_WORDS = 7u;
 const uint PACKED_CODE_BITS = 8u;
-const uint MAX_TILE_FUEL = 640u;
-const uint TURN_FUEL = 32u;
+const uint MAX_TILE_FUEL = 24328u;
+const uint MAX_BUILT_IN_TILE_FUEL = 640u;
+const uint TURN_FUEL = 48u;
 
 // Regions.
 const uint REGION_CONTROL = 0u;
@@ -138,8 +163,9 @@ const uint OP_HISTOGRAM = 10u;
 const uint OP_FENCE = 11u;
 const uint OP_PRINTF = 12u;
 const uint OP_PACKED = 13u;
-const uint OP_LAST = 13u;
-const uint PACKED_INNER_WORDS[14] = uint[](0u, 1u, 0u, 0u, 0u, 2u, 1u, 2u, 3u, 0u, 0u, 0u, 0u, 0u);
+const uint OP_EXEC = 14u;
+const uint OP_LAST = 14u;
+const uint PACKED_INNER_WORDS[15] = uint[](0u, 1u, 0u, 0u, 0u, 2u, 1u, 2u, 3u, 0u, 0u, 0u, 0u, 0u, 0u);
 
 // Reductions.
 const uint REDUCE_SUM = 1u;
@@ -151,6 +177,116 @@ const uint REDUCE_SUM_F32 = 6u;
 const uint REDUCE_MIN_F32 = 7u;
 const uint REDUCE_MAX_F32 = 8u;
 const uint REDUCE_IDENTITY[9] = uint[](0u, 0u, 4294967295u, 0u, 2147483647u, 2147483648u, 0u, 2139095040u, 4286578688u);
+
+// Instructions of VIR0.
+const uint VIR_MOV = 1u;
+const uint VIR_ADD = 2u;
+const uint VIR_SUB = 3u;
+const uint VIR_MUL = 4u;
+const uint VIR_MULHIU = 5u;
+const uint VIR_MULHIS = 6u;
+const uint VIR_DIVU = 7u;
+const uint VIR_REMU = 8u;
+const uint VIR_DIVS = 9u;
+const uint VIR_REMS = 10u;
+const uint VIR_AND = 11u;
+const uint VIR_OR = 12u;
+const uint VIR_XOR = 13u;
+const uint VIR_NOT = 14u;
+const uint VIR_SHL = 15u;
+const uint VIR_SHR = 16u;
+const uint VIR_SAR = 17u;
+const uint VIR_ROTL = 18u;
+const uint VIR_CLZ = 19u;
+const uint VIR_CTZ = 20u;
+const uint VIR_POPCNT = 21u;
+const uint VIR_MINU = 22u;
+const uint VIR_MAXU = 23u;
+const uint VIR_MINS = 24u;
+const uint VIR_MAXS = 25u;
+const uint VIR_EQ = 26u;
+const uint VIR_NE = 27u;
+const uint VIR_LTU = 28u;
+const uint VIR_LEU = 29u;
+const uint VIR_LTS = 30u;
+const uint VIR_LES = 31u;
+const uint VIR_SELECT = 32u;
+const uint VIR_ADDF = 64u;
+const uint VIR_SUBF = 65u;
+const uint VIR_MULF = 66u;
+const uint VIR_DIVF = 67u;
+const uint VIR_FMA = 68u;
+const uint VIR_SQRT = 69u;
+const uint VIR_EXP2 = 70u;
+const uint VIR_LOG2 = 71u;
+const uint VIR_MINF = 72u;
+const uint VIR_MAXF = 73u;
+const uint VIR_FLOOR = 74u;
+const uint VIR_CEIL = 75u;
+const uint VIR_TRUNC = 76u;
+const uint VIR_ROUND = 77u;
+const uint VIR_EQF = 78u;
+const uint VIR_NEF = 79u;
+const uint VIR_LTF = 80u;
+const uint VIR_LEF = 81u;
+const uint VIR_U2F = 82u;
+const uint VIR_S2F = 83u;
+const uint VIR_F2U = 84u;
+const uint VIR_F2S = 85u;
+const uint VIR_GET = 128u;
+const uint VIR_LD8 = 129u;
+const uint VIR_LD16 = 130u;
+const uint VIR_LD32 = 131u;
+const uint VIR_LD128 = 132u;
+const uint VIR_ST8 = 133u;
+const uint VIR_ST16 = 134u;
+const uint VIR_ST32 = 135u;
+const uint VIR_ST128 = 136u;
+const uint VIR_ATADD = 137u;
+const uint VIR_ATMIN = 138u;
+const uint VIR_ATMAX = 139u;
+const uint VIR_ATAND = 140u;
+const uint VIR_ATOR = 141u;
+const uint VIR_ATXOR = 142u;
+const uint VIR_ATXCHG = 143u;
+const uint VIR_ATCAS = 144u;
+const uint VIR_SUM = 160u;
+const uint VIR_SUMF = 161u;
+const uint VIR_LEASTU = 162u;
+const uint VIR_MOSTU = 163u;
+const uint VIR_LEASTF = 164u;
+const uint VIR_MOSTF = 165u;
+const uint VIR_ANY = 166u;
+const uint VIR_ALL = 167u;
+const uint VIR_SCAN = 168u;
+const uint VIR_SHUFFLE = 169u;
+const uint VIR_IF = 192u;
+const uint VIR_ELSE = 193u;
+const uint VIR_ENDIF = 194u;
+const uint VIR_LOOP = 195u;
+const uint VIR_BREAK = 196u;
+const uint VIR_ENDLOOP = 197u;
+const uint VIR_TRAP = 198u;
+const uint VIR_END = 199u;
+
+// What GET reads.
+const uint VIR_GET_LANE = 0u;
+const uint VIR_GET_ITEM = 1u;
+const uint VIR_GET_TILE = 2u;
+const uint VIR_GET_TILES = 3u;
+const uint VIR_GET_LENGTH = 4u;
+const uint VIR_GET_SPAN = 5u;
+const uint VIR_GET_FIRST = 6u;
+const uint VIR_GET_COUNT = 7u;
+const uint VIR_GET_P0 = 8u;
+const uint VIR_GET_P1 = 9u;
+const uint VIR_GET_P2 = 10u;
+const uint VIR_GET_P3 = 11u;
+const uint VIR_GET_P4 = 12u;
+const uint VIR_GET_BYTES0 = 16u;
+const uint VIR_GET_BYTES1 = 17u;
+const uint VIR_GET_BYTES2 = 18u;
+const uint VIR_GET_BYTES3 = 19u;
 
 // Status of a completion.
 const uint STATUS_DONE = 1u;
@@ -166,6 +302,8 @@ const uint FAULT_BAD_ARGUMENT = 5u;
 const uint FAULT_ACCESS_DENIED = 6u;
 const uint FAULT_UNKNOWN_TENANT = 7u;
 const uint FAULT_OPERATION_DENIED = 8u;
+const uint FAULT_OUT_OF_FUEL = 9u;
+const uint FAULT_TRAP = 10u;
 
 // Faults of a launch.
 const uint LAUNCH_FAULT_NONE = 0u;

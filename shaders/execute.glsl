@@ -57,9 +57,13 @@ Verdict check_rights(uint tenant, uint state, uint mask, uint operation) {
 // Whether the loaded slot's tenant may use the operation.
 bool allowed(uint operation) { return (s_context[ROW_TENANT + TENANT_OPERATIONS] >> operation & 1u) != 0u; }
 
+// Loop iterations of a tile that count as one busy turn more.
+const uint FUEL_PER_BUSY_TURN = 4u;
+
 #include "op_word.glsl"
 #include "op_printf.glsl"
 #include "op_packed.glsl"
+#include "op_exec.glsl"
 
 // Loop iterations that a tile costs each lane, rounded up.
 uint tile_fuel(Tile tile) {
@@ -67,6 +71,8 @@ uint tile_fuel(Tile tile) {
     if (tile.operation == OP_REDUCE) { return reduce_fuel(tile); }
     if (tile.operation == OP_HISTOGRAM) { return histogram_fuel(tile); }
     if (tile.operation == OP_PACKED) { return 2u * PACKED_WORDS; }
+    // The program's own fuel is taken when it has run.
+    if (tile.operation == OP_EXEC) { return VIR_SETUP_FUEL; }
     return tile.operation == OP_NOP || tile.operation == OP_FENCE || tile.operation == OP_PRINTF ? 0u : tile.bytes / 4u / LANES + 5u;
 }
 
@@ -81,6 +87,7 @@ Verdict check_operation(inout Tile tile) {
     if (tile.operation == OP_PACKED && HAS_PACKED) { return check_packed(); }
     if (tile.operation == OP_REDUCE && compiled(OP_REDUCE)) { return check_reduce(tile); }
     if (tile.operation == OP_HISTOGRAM && compiled(OP_HISTOGRAM)) { return check_histogram(tile); }
+    if (tile.operation == OP_EXEC && HAS_EXEC) { return check_exec(tile); }
     return ACCEPTED;
 }
 
@@ -93,8 +100,12 @@ Verdict check_slot(inout Tile tile) {
     return check_operation(tile);
 }
 
-// Loop iterations of a tile that count as one busy turn more.
-const uint FUEL_PER_BUSY_TURN = 4u;
+// Leaves the fault of a tile to the slot's other tiles.
+void note_fault(Claim claim, Verdict verdict) {
+    if (claim.tiles > 1u && LANE == 0u && local_swap(state_word(claim.index, STATE_FAULT), FAULT_NONE, verdict.fault)) {
+        local_store(state_word(claim.index, STATE_FAULT_WORD), verdict.word);
+    }
+}
 
 // A tile of more loop iterations gives another worker the chance to look at the host meanwhile. For shorter ones the lease stays where
 // it is: the multiprocessor that holds it has the kernel's code at hand, which fetched anew costs more than such a tile.
@@ -113,16 +124,20 @@ Verdict prepare(Claim claim, inout Worker worker, out Tile tile) {
         if (fuel > LEASE_FUEL) { return_lease(worker); }
     } else {
         tile.operation = 0u;
-        if (claim.tiles > 1u && LANE == 0u && local_swap(state_word(claim.index, STATE_FAULT), FAULT_NONE, verdict.fault)) {
-            local_store(state_word(claim.index, STATE_FAULT_WORD), verdict.word);
-        }
+        note_fault(claim, verdict);
     }
     return verdict;
 }
 
-// Runs the tile on all lanes.
-void execute(Claim claim, Tile tile) {
+// Runs the tile on all lanes. Only a program can fault still.
+Verdict execute(Claim claim, Tile tile, inout Worker worker) {
     run_bulk(tile);
     if (tile.operation == OP_PRINTF && HAS_PRINTF) { printf_tile(claim); }
     if (tile.operation == OP_PACKED && HAS_PACKED) { packed_tile(); }
+    Verdict verdict = ACCEPTED;
+    if (tile.operation == OP_EXEC && HAS_EXEC) {
+        verdict = exec_tile(tile, worker);
+        if (verdict.fault != FAULT_NONE) { note_fault(claim, verdict); }
+    }
+    return verdict;
 }

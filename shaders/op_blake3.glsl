@@ -9,8 +9,8 @@ const uint BLAKE3_BLOCK = 64u;
 const uint BLAKE3_IV[8] = uint[](0x6A09E667u, 0xBB67AE85u, 0x3C6EF372u, 0xA54FF53Au, 0x510E527Fu, 0x9B05688Cu,
     0x1F83D9ABu, 0x5BE0CD19u);
 
-// Two buffers: a level of the tree is read from one while the next is written to the other.
-shared uint s_values[2][MAX_TILE_CHUNKS * 8u];
+// Two buffers of values in the scratch: a level of the tree is read from one while the next is written to the other.
+const uint VALUES = MAX_TILE_CHUNKS * 8u;
 
 Verdict check_blake3(inout Tile tile) {
     uint length = s_slot[SLOT_LENGTH];
@@ -87,7 +87,7 @@ void load_block(uvec2 address, uint bytes, out uint m[16]) {
     }
 }
 
-// Chaining value of a chunk of the tile, to s_values[0].
+// Chaining value of a chunk of the tile, to the first buffer.
 void blake3_chunk(Tile tile, uint chunk, uint root_flag) {
     uint bytes = min(CHUNK_BYTES, tile.bytes - chunk * CHUNK_BYTES);
     uvec2 counter = address_at(uvec2(s_slot[SLOT_ARGS], s_slot[SLOT_ARGS + 1u]), tile.number * s_slot[SLOT_TILE_SPAN] + chunk);
@@ -101,16 +101,16 @@ void blake3_chunk(Tile tile, uint chunk, uint root_flag) {
         load_block(address_at(tile.source, chunk * CHUNK_BYTES + block * BLAKE3_BLOCK), length, m);
         blake3_compress(h, m, counter, length, flags);
     }
-    [[unroll]] for (uint i = 0u; i < 8u; ++i) { s_values[0][chunk * 8u + i] = h[i]; }
+    [[unroll]] for (uint i = 0u; i < 8u; ++i) { s_scratch[chunk * 8u + i] = h[i]; }
 }
 
 // One pair of a level to the next level.
 void blake3_parent(uint from, uint pair, uint root_flag) {
     uint h[8] = BLAKE3_IV;
     uint m[16];
-    [[unroll]] for (uint i = 0u; i < 16u; ++i) { m[i] = s_values[from][pair * 16u + i]; }
+    [[unroll]] for (uint i = 0u; i < 16u; ++i) { m[i] = s_scratch[from * VALUES + pair * 16u + i]; }
     blake3_compress(h, m, uvec2(0u), BLAKE3_BLOCK, BLAKE3_PARENT | root_flag);
-    [[unroll]] for (uint i = 0u; i < 8u; ++i) { s_values[1u - from][pair * 8u + i] = h[i]; }
+    [[unroll]] for (uint i = 0u; i < 8u; ++i) { s_scratch[(1u - from) * VALUES + pair * 8u + i] = h[i]; }
 }
 
 void blake3_tile(Tile tile) {
@@ -125,10 +125,12 @@ void blake3_tile(Tile tile) {
         uint pairs = count / 2u;
         for (uint pair = LANE; pair < pairs; pair += LANES) { blake3_parent(from, pair, count == 2u ? root : 0u); }
         // An odd value rises as it is, which gives the tree whose left subtrees are complete.
-        if ((count & 1u) != 0u && LANE < 8u) { s_values[1u - from][pairs * 8u + LANE] = s_values[from][pairs * 16u + LANE]; }
+        if ((count & 1u) != 0u && LANE < 8u) {
+            s_scratch[(1u - from) * VALUES + pairs * 8u + LANE] = s_scratch[from * VALUES + pairs * 16u + LANE];
+        }
         meet();
         from = 1u - from;
         count = pairs + (count & 1u);
     }
-    if (LANE < RECORD_DATA) { store_stamped(tile.target, LANE, s_values[from][LANE], s_slot[SLOT_ARGS + 3u]); }
+    if (LANE < RECORD_DATA) { store_stamped(tile.target, LANE, s_scratch[from * VALUES + LANE], s_slot[SLOT_ARGS + 3u]); }
 }

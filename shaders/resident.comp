@@ -22,6 +22,9 @@ layout(constant_id = 3) const bool TRACE = false;
 #include "finish.glsl"
 #include "run.glsl"
 
+// What a worker keeps back for a tile.
+const uint TILE_FUEL = HAS_EXEC ? MAX_TILE_FUEL : MAX_BUILT_IN_TILE_FUEL;
+
 // A busy worker looks at the host at least this often, for more urgent work and for LEAVE.
 const uint BUSY_TURNS_PER_POLL = 16u;
 
@@ -57,7 +60,7 @@ Look await_work(inout Worker worker) {
         worker.fuel -= min(worker.fuel, 1u);
         worker.turns += 1u;
         worker.looks += 1u;
-        if ((look.seen & ~SEEN_LEASE) != 0u || worker.fuel < MAX_TILE_FUEL) { return look; }
+        if ((look.seen & ~SEEN_LEASE) != 0u || worker.fuel < TILE_FUEL) { return look; }
         worker.idle_turns += 1u;
         pause(worker);
     }
@@ -73,7 +76,8 @@ uint run_tile(inout Worker worker, Look look, Claim claim) {
         Tile tile;
         Verdict verdict = prepare(claim, worker, tile);
         if (taken == TAKEN_SPARED) { tile.operation = 0u; }
-        execute(claim, tile);
+        Verdict outcome = execute(claim, tile, worker);
+        if (verdict.fault == FAULT_NONE) { verdict = outcome; }
         if (TRACE) { trace_tile(claim); }
         finish_tile(claim, verdict);
     }
@@ -151,7 +155,7 @@ void main() {
             if (LANE == HOT_SNAPSHOT_SERVED) { local_store(LOCAL_HOT + HOT_SNAPSHOT_SERVED, look.polled); }
             publish_counters();
         }
-        if ((look.seen & SEEN_LEAVE) != 0u || worker.fuel < MAX_TILE_FUEL) {
+        if ((look.seen & SEEN_LEAVE) != 0u || worker.fuel < TILE_FUEL) {
             cut = false;
             break;
         }

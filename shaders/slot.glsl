@@ -10,12 +10,12 @@ shared uint s_log_records;
 
 shared uint s_tiles;
 
-// Rows of 8 words: the slot's tenant, the entry of its input, the entry of its output.
+// Rows of 8 words: the slot's tenant, the entry of its input, the entry of its output; what is behind them is EXEC's.
 const uint ROW = 8u;
 const uint ROW_TENANT = 0u;
 const uint ROW_INPUT = 8u;
 const uint ROW_OUTPUT = 16u;
-shared uint s_context[3u * ROW];
+shared uint s_context[6u * ROW];
 
 // A kernel of operations without operands reads no entries.
 const bool HAS_OPERANDS = (OPERATIONS & ~(1u << OP_NOP | 1u << OP_FENCE | 1u << OP_PRINTF)) != 0u;
@@ -30,14 +30,18 @@ void load_slot(uint index) {
     if (LANE == 0u) { s_tiles = local_load(state_word(index, STATE_TILES)); }
 }
 
+// A word of the entry behind a handle; 0, which is valid nowhere, for what does not exist.
+uint entry_word(uint handle, uint word) {
+    uint index = handle & ((1u << HANDLE_INDEX_BITS) - 1u);
+    return index < s_resources ? load(REGION_RESOURCES, HEADER_WORDS + index * ENTRY_WORDS + word) : 0u;
+}
+
 // Word `i` of the loaded slot's context; 0, which is valid nowhere, for what does not exist.
 uint context_word(uint i) {
     bool tenant = i < ROW_INPUT;
     uint named = s_slot[tenant ? SLOT_TENANT : i < ROW_OUTPUT ? SLOT_INPUT : SLOT_OUTPUT];
-    uint index = tenant ? named : named & ((1u << HANDLE_INDEX_BITS) - 1u);
-    uint base = tenant ? CONTROL_TENANTS + index * TENANT_WORDS : HEADER_WORDS + index * ENTRY_WORDS;
-    if (index >= (tenant ? s_tenants : s_resources)) { return 0u; }
-    return load(tenant ? REGION_CONTROL : REGION_RESOURCES, base + i % ROW);
+    if (!tenant) { return entry_word(named, i % ROW); }
+    return named < s_tenants ? load(REGION_CONTROL, CONTROL_TENANTS + named * TENANT_WORDS + i % ROW) : 0u;
 }
 
 // Reads all that the checks need in one go, all lanes together: what the host wrote before it published the slot.

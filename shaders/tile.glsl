@@ -1,6 +1,8 @@
 // Tiles of the bulk operations: what they need of the kernel around them, and how the lanes run them.
 
 shared uint s_slot[SLOT_WORDS];
+// Words that an operation may use as it likes while it runs a tile.
+shared uint s_scratch[VIR_MAX_SCRATCH];
 
 struct Verdict {
     uint fault;

@@ -1,4 +1,4 @@
-//! `docs/abi.md`: prose by hand, tables generated from the crate vyre-protocol.
+//! `docs/abi.md` and `docs/vir0.md`: prose by hand, tables generated from the crate vyre-protocol.
 
 use std::fmt::Write;
 use std::fs;
@@ -12,32 +12,48 @@ use vyre_protocol::geometry::Direction;
 use vyre_protocol::header::RegionKind;
 use vyre_protocol::operation::{Operation, Reduction};
 use vyre_protocol::packed::inner_words;
+use vyre_protocol::vir0::{Instruction, Opcode, Special, VECTORS};
 
 use crate::process::root;
 
 const BEGIN: &str = "<!-- generated: ";
 const END: &str = "<!-- end -->";
 
-fn path() -> PathBuf {
-    root().join("docs/abi.md")
+/// The pages that have tables.
+const PAGES: [&str; 2] = ["docs/abi.md", "docs/vir0.md"];
+
+fn pages() -> impl Iterator<Item = Result<(PathBuf, String)>> {
+    PAGES.into_iter().map(|name| {
+        let path = root().join(name);
+        let page = fs::read_to_string(&path).context(name)?;
+        Ok((path, page))
+    })
 }
 
-/// Writes the tables into the page.
+/// Writes the tables into the pages.
 ///
 /// # Errors
-/// If the page is not there, or names a table that does not exist.
+/// If a page is not there, or names a table that does not exist.
 pub(crate) fn write() -> Result<()> {
-    let page = fs::read_to_string(path()).context("docs/abi.md")?;
-    Ok(fs::write(path(), render(&page)?)?)
+    for page in pages() {
+        let (path, page) = page?;
+        fs::write(path, render(&page)?)?;
+    }
+    Ok(())
 }
 
-/// Whether the page is as [`write`] would write it.
+/// Whether the pages are as [`write`] would write them.
 ///
 /// # Errors
 /// As for [`write`].
-pub(crate) fn is_fresh() -> Result<bool> {
-    let page = fs::read_to_string(path()).context("docs/abi.md")?;
-    Ok(render(&page)? == page)
+pub(crate) fn are_fresh() -> Result<bool> {
+    for page in pages() {
+        let (_, page) = page?;
+        if render(&page)? != page {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The page with all its tables made anew.
@@ -64,9 +80,15 @@ fn table(name: &str) -> Result<String> {
         "launch faults" => codes(LaunchFault::ALL.iter().map(|(value, name)| (value.code(), *name, value.meaning()))),
         "commands" => codes(Command::ALL.iter().map(|(value, name)| (value.code(), *name, value.meaning()))),
         "tenant states" => codes(TenantState::ALL.iter().map(|(value, name)| (value.code(), *name, value.meaning()))),
+        "instructions on words" => instructions(0x00..=0x3f),
+        "instructions on floats" => instructions(0x40..=0x7f),
+        "instructions on memory" => instructions(0x80..=0x9f),
+        "instructions across lanes" => instructions(0xa0..=0xbf),
+        "instructions of control" => instructions(0xc0..=0xff),
+        "names" => codes(Special::ALL.iter().map(|special| (special.code().into(), special.name(), special.meaning()))),
         other => match other.strip_prefix("layout of ") {
             Some(module) => layout(module)?,
-            None => bail!("docs/abi.md wants a table '{other}', which does not exist"),
+            None => bail!("a page wants a table '{other}', which does not exist"),
         },
     })
 }
@@ -102,6 +124,20 @@ fn operations() -> String {
     out
 }
 
+fn instructions(range: std::ops::RangeInclusive<u8>) -> String {
+    let mut out = String::from("| code | text | fuel | what it does |\n|---|---|---|---|\n");
+    for opcode in Opcode::ALL.iter().filter(|opcode| range.contains(&opcode.code())) {
+        let operands: Vec<_> = opcode.form().roles().iter().map(|role| role.syntax()).collect();
+        let text = format!("{} {}", opcode.name(), operands.join(", "));
+        // Field values of a scalar and of a vector register.
+        let [scalar, vector] =
+            [VECTORS, 0].map(|code| Instruction { d: code, a: code, b: code, ..Instruction::new(*opcode) }.fuel());
+        let fuel = if scalar == vector { scalar.to_string() } else { format!("{scalar}, {vector}") };
+        out += &format!("| {:#04x} | `{}` | {fuel} | {} |\n", opcode.code(), text.trim_end(), cell(opcode.meaning()));
+    }
+    out
+}
+
 fn codes<'a>(values: impl Iterator<Item = (u32, &'a str, &'a str)>) -> String {
     let mut out = String::from("| code | name | meaning |\n|---|---|---|\n");
     for (code, name, meaning) in values {
@@ -113,6 +149,8 @@ fn codes<'a>(values: impl Iterator<Item = (u32, &'a str, &'a str)>) -> String {
 /// The tables in a module's own documentation, which is where layouts are defined beside the types.
 fn layout(module: &str) -> Result<String> {
     let source = root().join(format!("crates/vyre-protocol/src/{module}.rs"));
+    let folder = root().join(format!("crates/vyre-protocol/src/{module}/mod.rs"));
+    let source = if folder.exists() { folder } else { source };
     let source = fs::read_to_string(&source).with_context(|| format!("no module '{module}'"))?;
     let mut out = String::new();
     let mut inside = false;

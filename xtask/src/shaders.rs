@@ -83,7 +83,7 @@ fn compile(into: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes `shaders/abi.glsl`, the tables of `docs/abi.md`, the modules and the manifest.
+/// Writes `shaders/abi.glsl`, the tables of `docs/abi.md` and `docs/vir0.md`, the modules and the manifest.
 ///
 /// # Errors
 /// If a tool is missing or refuses a shader.
@@ -113,8 +113,8 @@ pub fn check() -> Result<()> {
     if fs::read_to_string(sources().join("abi.glsl")).unwrap_or_default() != vyre_protocol::glsl::render() {
         bail!("shaders/abi.glsl does not match the crate vyre-protocol; {MEND}");
     }
-    if !abi::is_fresh()? {
-        bail!("docs/abi.md does not match the crate vyre-protocol; {MEND}");
+    if !abi::are_fresh()? {
+        bail!("docs/abi.md or docs/vir0.md does not match the crate vyre-protocol; {MEND}");
     }
     if hashes(&sources(), &["glsl", "comp"])? != manifest.sources {
         bail!("a shader was changed since the modules were built; {MEND}");

@@ -1,4 +1,4 @@
-//! The binary `vyre`: hash files on a resident kernel, and look into the devices that could run it.
+//! The binary `vyre`: hash files on a resident kernel, run programs on it, and look into the devices that could run it.
 
 mod bench;
 mod check;
@@ -7,6 +7,8 @@ mod doctor;
 mod hash;
 mod interrupt;
 mod names;
+mod programs;
+mod run;
 mod trace;
 
 use std::process::ExitCode;
@@ -39,6 +41,14 @@ enum Command {
     /// REDUCE of 1 MiB in 64 tiles, and a fence; after each round there is nothing to do until the engine has parked, and 50 ms more. A
     /// device also gets 64 NOPs before and after the run, one by one, by which its clock is compared with the host's.
     Trace(trace::Arguments),
+    /// Run a VIR0 program over a file.
+    Run(run::Arguments),
+    /// Assemble a VIR0 program.
+    Asm(programs::Asm),
+    /// Print a VIR0 program as text.
+    Disasm(programs::Disasm),
+    /// Say whether VIR0 programs are valid, and what they declare.
+    Check(programs::Check),
     /// Measure the ring against what one would use instead.
     #[command(subcommand)]
     Bench(bench::Command),
@@ -73,6 +83,10 @@ fn main() -> ExitCode {
         Command::Devices => devices::run(),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Trace(arguments) => trace::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Asm(arguments) => programs::assemble(&arguments),
+        Command::Disasm(arguments) => programs::disassemble(&arguments),
+        Command::Check(arguments) => programs::check(&arguments),
         Command::Bench(command) => bench::run(&command),
     };
     let code = result.unwrap_or_else(|error| {

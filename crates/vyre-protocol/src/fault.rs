@@ -53,6 +53,10 @@ wire_codes! {
         UnknownTenant = 7 => "FAULT_UNKNOWN_TENANT",
         /// The tenant may not use this operation. Offending: the operation code.
         OperationDenied = 8 => "FAULT_OPERATION_DENIED",
+        /// A program has used up its fuel; let it do less in a tile. Offending: the number of the instruction that it had none for.
+        OutOfFuel = 9 => "FAULT_OUT_OF_FUEL",
+        /// A program gave up by itself. Offending: the code that it gave.
+        Trap = 10 => "FAULT_TRAP",
     }
 }
 

@@ -1,5 +1,6 @@
 //! Renders everything that the shader shares with this crate as GLSL constants, so that no number is typed twice.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
@@ -9,6 +10,7 @@ use crate::control::{self, Command, TenantState};
 use crate::fault::{Fault, LaunchFault};
 use crate::header::{HEADER_BYTES, HEADER_WORDS, MAGIC, RegionKind};
 use crate::operation::{self, Operation, Reduction};
+use crate::vir0::{self, Opcode, Special};
 use crate::{ABI_VERSION, WORD_BYTES, debuglog, geometry, launch, local, packed, resource, slot, stamped, status};
 
 /// Word of a header where the counts begin.
@@ -84,6 +86,7 @@ const OFFSETS: &[(&str, &[(&str, u32)])] = &[
             ("ACCESS_READ", resource::READ),
             ("ACCESS_WRITE", resource::WRITE),
             ("ACCESS_ATOMIC", resource::ATOMIC),
+            ("ACCESS_EXECUTE", resource::EXECUTE),
         ],
     ),
     (
@@ -131,6 +134,32 @@ const OFFSETS: &[(&str, &[(&str, u32)])] = &[
         ],
     ),
     (
+        "VIR0.",
+        &[
+            ("VIR_GROUP", vir0::GROUP),
+            ("VIR_VECTORS", vir0::VECTORS as u32),
+            ("VIR_SCALARS", vir0::SCALARS as u32),
+            ("VIR_IMMEDIATE", vir0::IMMEDIATE as u32),
+            ("VIR_RESOURCES", vir0::RESOURCES as u32),
+            ("VIR_CONSTANTS", vir0::Place::Constants.code() as u32),
+            ("VIR_SCRATCH", vir0::Place::Scratch.code() as u32),
+            ("VIR_MAX_INSTRUCTIONS", vir0::MAX_INSTRUCTIONS as u32),
+            ("VIR_MAX_SCRATCH", vir0::MAX_SCRATCH),
+            ("VIR_HEADER_WORDS", vir0::HEADER_BYTES / WORD_BYTES),
+            ("VIR_HEADER_INSTRUCTIONS", 4),
+            ("VIR_HEADER_CONSTANTS", 5),
+            ("VIR_HEADER_SCRATCH", 6),
+            ("VIR_HEADER_FUEL", 7),
+            ("VIR_HEADER_RESOURCES", 9),
+            ("VIR_HEADER_ACCESS", 10),
+            ("VIR_SWEEP", vir0::SWEEP),
+            ("VIR_STEP", vir0::STEP),
+            ("VIR_REDUCE_FUEL", vir0::REDUCE_FUEL),
+            ("VIR_SCAN_FUEL", vir0::SCAN_FUEL),
+            ("VIR_SETUP_FUEL", launch::MAX_TILE_FUEL - vir0::MAX_FUEL),
+        ],
+    ),
+    (
         "Limits of operations.",
         &[
             ("MAX_TILE_BYTES", operation::MAX_TILE_BYTES),
@@ -145,6 +174,7 @@ const OFFSETS: &[(&str, &[(&str, u32)])] = &[
             ("PACKED_WORDS", packed::PACKED_WORDS as u32),
             ("PACKED_CODE_BITS", packed::CODE_BITS),
             ("MAX_TILE_FUEL", launch::MAX_TILE_FUEL),
+            ("MAX_BUILT_IN_TILE_FUEL", launch::MAX_BUILT_IN_TILE_FUEL),
             ("TURN_FUEL", launch::TURN_FUEL),
         ],
     ),
@@ -175,12 +205,26 @@ pub fn render() -> String {
     let identity = Reduction::ALL.iter().map(|(reduction, _)| reduction.identity());
     section(&mut out, "Reductions.", Reduction::ALL.iter().map(|(reduction, name)| (*name, reduction.code())));
     array(&mut out, "REDUCE_IDENTITY", &core::iter::once(0).chain(identity).collect::<Vec<_>>());
+    programs(&mut out);
     section(&mut out, "Status of a completion.", Status::ALL.iter().map(|(status, name)| (*name, status.code())));
     section(&mut out, "Faults of a slot.", Fault::ALL.iter().map(|(fault, name)| (*name, fault.code())));
     section(&mut out, "Faults of a launch.", LaunchFault::ALL.iter().map(|(fault, name)| (*name, fault.code())));
     section(&mut out, "Commands.", Command::ALL.iter().map(|(command, name)| (*name, command.code())));
     section(&mut out, "States of a tenant.", TenantState::ALL.iter().map(|(state, name)| (*name, state.code())));
     out
+}
+
+/// Instructions of VIR0 and what they read, by their names in the text.
+fn programs(out: &mut String) {
+    let upper = |name: &str| name.to_ascii_uppercase();
+    section(out, "Instructions of VIR0.", []);
+    for opcode in Opcode::ALL {
+        constant(out, &format!("VIR_{}", upper(opcode.name())), opcode.code().into());
+    }
+    section(out, "What GET reads.", []);
+    for special in Special::ALL {
+        constant(out, &format!("VIR_GET_{}", upper(special.name())), special.code().into());
+    }
 }
 
 fn section<'a>(out: &mut String, comment: &str, constants: impl IntoIterator<Item = (&'a str, u32)>) {

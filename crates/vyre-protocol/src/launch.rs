@@ -11,7 +11,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::header::RegionKind;
-use crate::operation;
+use crate::{operation, vir0};
 
 /// Bytes of the push constants; every Vulkan device has at least 128.
 pub const LAUNCH_BYTES: u32 = 88;
@@ -36,13 +36,24 @@ const _: () = assert!(size_of::<Launch>() == LAUNCH_BYTES as usize && LAUNCH_BYT
 
 /// Fuel of one action of a worker, at least the number of loops in the kernel; a look that finds nothing costs 1. llvmpipe does not
 /// jump over a loop that no lane enters; it runs the body once with all lanes masked off, and counts that.
-pub const TURN_FUEL: u32 = 32;
+pub const TURN_FUEL: u32 = 48;
 
 /// Fuel that a worker keeps back for one tile: it leaves when less is left. No tile of any operation costs more.
 ///
-/// The dearest is a HISTOGRAM tile of eight lanes, which also clears and writes its bins.
+/// The dearest is a tile of EXEC with the most fuel that a program may have, and what it costs eight lanes to fetch the longest
+/// program and to clear scratch and masks.
 pub const MAX_TILE_FUEL: u32 =
+    vir0::MAX_FUEL + (2 * vir0::MAX_INSTRUCTIONS as u32 + vir0::MAX_SCRATCH + vir0::GROUP / 4) / crate::MIN_LANES + 64;
+
+/// The same in a kernel without EXEC. The dearest is a HISTOGRAM tile of eight lanes, which also clears and writes its bins.
+pub const MAX_BUILT_IN_TILE_FUEL: u32 =
     (operation::MAX_TILE_BYTES / crate::WORD_BYTES + 2 * operation::MAX_BINS) / crate::MIN_LANES + 64;
 
-/// Least fuel of a quantum with which a worker makes progress: a look, and one action with the dearest tile.
+/// Fuel that a worker of a kernel with these operations keeps back for one tile.
+#[must_use]
+pub const fn max_tile_fuel(operations: u32) -> u32 {
+    if operations >> operation::Operation::Exec.code() & 1 == 1 { MAX_TILE_FUEL } else { MAX_BUILT_IN_TILE_FUEL }
+}
+
+/// Least fuel of a quantum with which a worker makes progress, whatever its kernel holds: a look, and one action with the dearest tile.
 pub const SMALLEST_FUEL: u32 = MAX_TILE_FUEL + 1;

@@ -59,6 +59,7 @@ pub mod slot;
 pub mod stamped;
 pub mod status;
 pub mod tenants;
+pub mod vir0;
 pub mod words;
 
 /// Version of everything in this crate that another side can see. It changes whenever a byte moves.

@@ -54,6 +54,11 @@ wire_codes! {
         /// Runs the operations [packed](crate::packed) in the slot one after the other, each visible to other workers before the
         /// next; if one of them is wrong, none runs. One tile.
         Packed = 13 => "OP_PACKED",
+        /// Runs the [VIR0](crate::vir0) program behind the handle `args[0]` over `length` items, of which each tile has `tile_span`; what
+        /// an item is the program says. Its resources are the input, the output, and as many handles from `args[1]` on as it declares
+        /// further ones; its parameters are the arguments behind them. An access outside a resource faults with the byte offset behind
+        /// the operand's. Not idempotent.
+        Exec = 14 => "OP_EXEC",
     }
 }
 
@@ -143,6 +148,10 @@ pub const fn leaves_bulk(code: u32) -> bool {
         Some(Nop | Blake3 | LoadU32 | AtomicAdd | CompareSwap | Reduce | Fence | Printf)
     )
 }
+
+/// Operations that a kernel holds if nobody asks for others: all but EXEC. Its interpreter takes 24 KiB of a worker's shared memory, and
+/// llvmpipe runs through it in each turn.
+pub const DEFAULT_OPERATIONS: u32 = !(1 << Operation::Exec.code());
 
 /// Largest tile of FILL and COPY in bytes. A tile is the unit between two looks at more urgent work, and bounds the fuel that
 /// an operation may use.

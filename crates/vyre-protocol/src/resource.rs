@@ -39,6 +39,9 @@ pub const WRITE: u32 = 2;
 /// Operations may read, change and write a word in one step. Only for memory that no host touches: across a bus there is no such
 /// step.
 pub const ATOMIC: u32 = 4;
+/// Access bit: EXEC may run the [program](crate::vir0) that lies there. Only the host's loader, which has checked the program, grants
+/// it, and with no other bit, so that no operation can change what was checked.
+pub const EXECUTE: u32 = 8;
 
 const _: () = assert!(limits::RESOURCES <= 1 << INDEX_BITS);
 
@@ -90,7 +93,7 @@ pub struct ResourceEntry {
     pub generation: u32,
     /// Tenant, or [`SHARED`].
     pub owner: u32,
-    /// [`READ`], [`WRITE`] and [`ATOMIC`].
+    /// [`READ`], [`WRITE`], [`ATOMIC`] and [`EXECUTE`].
     pub access: u32,
     /// Zero.
     pub reserved: [u32; 2],
@@ -136,8 +139,8 @@ impl ResourceEntry {
                 if entry.generation > MAX_GENERATION {
                     return Err(field(3, "generation", "at most 4095", entry.generation));
                 }
-                if entry.access & !(READ | WRITE | ATOMIC) != 0 {
-                    return Err(field(5, "access", "READ, WRITE and ATOMIC bits only", entry.access));
+                if entry.access & !(READ | WRITE | ATOMIC | EXECUTE) != 0 {
+                    return Err(field(5, "access", "READ, WRITE, ATOMIC and EXECUTE bits only", entry.access));
                 }
                 if entry.owner != SHARED && entry.owner >= counts.tenants {
                     return Err(field(4, "owner", "a tenant of the geometry, or SHARED", entry.owner));

@@ -22,7 +22,7 @@ use crate::geometry::limits;
 use crate::header::RegionKind;
 use crate::operation::{self, Operation};
 use crate::packed::{MAX_INNER_OFFSET, PACKED_WORDS};
-use crate::resource::OBSERVABLES;
+use crate::resource::{Handle, OBSERVABLES};
 
 /// Bytes of a slot.
 pub const SLOT_BYTES: u32 = 64;
@@ -170,6 +170,17 @@ impl Slot {
         let mut args = [format, arguments.len() as u32, 0, 0, 0, 0];
         args[2..2 + arguments.len()].copy_from_slice(arguments);
         Ok(Slot { args, ..Slot::new(Operation::Printf) })
+    }
+
+    /// A slot that runs a program: its handle, the resources that it declares beyond input and output, and its parameters. The items
+    /// are given by [`tiled`](Self::tiled) with a unit of 1.
+    ///
+    /// # Errors
+    /// [`SlotError::TooManyArguments`].
+    pub fn exec(program: Handle, further: &[Handle], parameters: &[u32]) -> Result<Self, SlotError> {
+        let handles = core::iter::once(&program).chain(further).map(|handle| handle.word());
+        let words: alloc::vec::Vec<u32> = handles.chain(parameters.iter().copied()).collect();
+        Slot::new(Operation::Exec).with_args(&words)
     }
 
     /// Cuts `length` bytes into tiles of `tile_span` units of `unit` bytes each; at least one tile.

@@ -21,6 +21,8 @@ pub(crate) type Refusal = (Fault, u32);
 pub(crate) struct Resolved {
     pub(crate) backing: Backing,
     pub(crate) offset: usize,
+    /// Bytes from there to the resource's end.
+    pub(crate) size: u32,
 }
 
 impl Worker<'_> {
@@ -102,6 +104,7 @@ impl Worker<'_> {
                 ops::histogram(slot, bins, tile, &input, &output);
             }
             Operation::Packed => return self.run_packed(slot),
+            Operation::Exec => self.run_exec(slot, tile)?,
         }
         Ok([0; 2])
     }
@@ -156,7 +159,7 @@ impl Worker<'_> {
         if offset > length || bytes > length - offset {
             return Err((Fault::OutOfRange, offset));
         }
-        Ok(Resolved { backing, offset: offset as usize })
+        Ok(Resolved { backing, offset: offset as usize, size: length - offset })
     }
 
     /// Owner, access, length and memory behind a handle.

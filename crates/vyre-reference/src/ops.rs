@@ -9,6 +9,7 @@ use vyre_protocol::operation::{ACCUMULATORS, CHUNK_BYTES, MAX_BINS, MAX_TILE_CHU
 use vyre_protocol::resource::{ATOMIC, WRITE};
 use vyre_protocol::slot::Slot;
 use vyre_protocol::stamped::{self, RECORD_BYTES};
+use vyre_protocol::vir0::Program;
 use vyre_protocol::words::SharedWords;
 
 use crate::execute::{Refusal, Resolved, covers, tile_range};
@@ -28,12 +29,15 @@ pub enum Backing {
     Words(Span),
     /// Bytes lent for reading, without a copy.
     Lent(SharedBytes),
+    /// A program, which only EXEC reaches.
+    Program(Arc<Program>),
 }
 
 impl Backing {
     /// Loads the word at a byte offset that is a multiple of four; bytes beyond the end are 0.
-    fn load(&self, offset: usize) -> u32 {
+    pub(crate) fn load(&self, offset: usize) -> u32 {
         match self {
+            Backing::Program(_) => 0,
             Backing::Words(words) => words.load(offset / 4),
             Backing::Lent(bytes) => {
                 let tail = (**bytes).as_ref().get(offset..).unwrap_or_default();
@@ -49,7 +53,7 @@ impl Backing {
     fn add(&self, offset: usize, value: u32) -> u32 {
         match self {
             Backing::Words(words) => words.add((offset / 4) as u32, value, Ordering::Relaxed),
-            Backing::Lent(_) => 0,
+            Backing::Lent(_) | Backing::Program(_) => 0,
         }
     }
 
@@ -57,11 +61,22 @@ impl Backing {
     fn compare_swap(&self, offset: usize, old: u32, new: u32) -> u32 {
         match self {
             Backing::Words(words) => words.compare_swap((offset / 4) as u32, old, new),
-            Backing::Lent(_) => 0,
+            Backing::Lent(_) | Backing::Program(_) => 0,
         }
     }
 
-    fn store(&self, offset: usize, value: u32) {
+    /// Changes a word in one step; returns what was there before.
+    pub(crate) fn change(&self, offset: usize, change: impl Fn(u32) -> u32) -> u32 {
+        let mut before = self.load(offset);
+        loop {
+            match self.compare_swap(offset, before, change(before)) {
+                found if found == before => return before,
+                found => before = found,
+            }
+        }
+    }
+
+    pub(crate) fn store(&self, offset: usize, value: u32) {
         // Lent resources are registered without the WRITE bit, so no operation comes here with one.
         if let Backing::Words(words) = self {
             words.store(offset / 4, value);
@@ -85,7 +100,7 @@ pub(crate) fn word_access(operation: Operation) -> u32 {
 
 /// Runs an operation on the one word at the place, and gives its result.
 pub(crate) fn run_word(operation: Operation, place: &Resolved, [first, second]: [u32; 2]) -> u32 {
-    let Resolved { backing, offset } = place;
+    let Resolved { backing, offset, .. } = place;
     match operation {
         Operation::LoadU32 => backing.load(*offset),
         Operation::AtomicAdd => backing.add(*offset, first),
@@ -226,6 +241,7 @@ pub(crate) fn blake3(slot: &Slot, tile: u32, input: &Resolved, output: &Resolved
     }
     let range = input.offset + range.start..input.offset + range.end;
     let bytes = match &input.backing {
+        Backing::Program(_) => return,
         Backing::Lent(bytes) => (**bytes).as_ref().get(range).unwrap_or_default(),
         Backing::Words(words) => {
             scratch.clear();

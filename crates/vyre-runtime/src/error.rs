@@ -64,6 +64,12 @@ pub enum ResourceError {
     /// The reference engine takes lent blocks instead.
     #[error("the reference engine maps no pages")]
     NoImport,
+    /// The kernel was compiled without EXEC.
+    #[error("this kernel runs no programs; open the runtime with `operations: u32::MAX`, or with EXEC among them")]
+    NoPrograms,
+    /// The host cannot write the memory.
+    #[error(transparent)]
+    Range(#[from] vyre_mem::RangeError),
 }
 
 /// A completion did not come.

@@ -2,6 +2,7 @@
 //!
 //! - [`Runtime`] opens an engine, publishes slots and hands out their completions, and owns the resource table.
 //! - [`Client`] is a share of a runtime: many threads publish and wait through clones of it.
+//! - [`Runtime::load_program`] loads a VIR0 program, which slots then run.
 //! - [`Runtime::dispatch`] runs a [`Mirror`](protocol::mirror::Mirror), host-side copies of the regions, to completion.
 //! - [`Staging`] is the way of a file's bytes to the kernel, without a copy by the CPU where the machine allows it.
 //! - [`FileHasher`] streams files through both.
@@ -19,6 +20,7 @@ pub mod litmus;
 mod log;
 mod options;
 mod passed;
+mod program;
 mod resource;
 mod runtime;
 mod staging;
@@ -34,6 +36,7 @@ pub use error::{AbortReport, HashError, LossReport, OpenError, ResourceError, St
 pub use hash::{FileHash, FileHasher, HashOptions};
 pub use log::{FormatError, LogLine};
 pub use options::{Options, WaitPolicy};
+pub use program::{BindError, Bindings, LoadedProgram};
 pub use resource::Resource;
 pub use runtime::Runtime;
 pub use staging::{Staging, StagingTier, TierChoice};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use vyre_protocol::geometry::{Counts, Geometry, GeometryError};
+use vyre_protocol::operation::DEFAULT_OPERATIONS;
 
 /// How to open a runtime.
 #[derive(Debug, Clone)]
@@ -14,9 +15,11 @@ pub struct Options {
     /// Time without outstanding slots after which a device has nothing in flight any more.
     pub park_after: Duration,
     /// Operations compiled into a device's kernel: bit `c` for code `c`. A kernel pays for what it holds: its heaviest
-    /// operation sets how many workers fit, and on llvmpipe each turn runs through the code of all. A GPU's always has COPY.
+    /// operation sets how many workers fit, and on llvmpipe each turn runs through the code of all. A GPU's always has COPY. Who wants
+    /// to run programs asks for EXEC, which [`DEFAULT_OPERATIONS`] leave out: `u32::MAX` is all there are.
     pub operations: u32,
-    /// Fuel of each quantum in loop iterations; `None` steers it by the time that quanta take. For tests and measurements.
+    /// Fuel of each quantum in loop iterations; less than one action with the dearest tile needs becomes that. `None` steers it by the
+    /// time that quanta take. For tests and measurements.
     pub quantum_fuel: Option<u32>,
     /// How a client waits for a completion.
     pub wait: WaitPolicy,
@@ -52,7 +55,7 @@ impl Options {
             geometry,
             workers: None,
             park_after,
-            operations: u32::MAX,
+            operations: DEFAULT_OPERATIONS,
             quantum_fuel: None,
             wait: WaitPolicy::default(),
             trace_events: 0,

@@ -6,6 +6,7 @@ use vyre_mem::{RangeError, Region};
 use vyre_protocol::resource::{Handle, ResourceEntry};
 use vyre_protocol::slot::Operand;
 use vyre_protocol::stamped::{self, Record};
+use vyre_protocol::vir0::Program;
 use vyre_protocol::words::SharedWords;
 use vyre_reference::{Backing, Span};
 use vyre_vk::{Buffer, MemoryUse};
@@ -33,6 +34,8 @@ pub(crate) enum Memory {
     Device(Buffer),
     /// Blocks that are lent to the reference engine one by one.
     Lent,
+    /// A program of the reference engine.
+    Program(Arc<Program>),
 }
 
 impl std::fmt::Debug for Memory {
@@ -41,6 +44,7 @@ impl std::fmt::Debug for Memory {
             Memory::Host(_) => "host words",
             Memory::Device(_) => "device buffer",
             Memory::Lent => "lent blocks",
+            Memory::Program(_) => "program",
         })
     }
 }
@@ -75,7 +79,7 @@ impl Resource {
     pub fn region(&self) -> Option<&Region> {
         match &self.memory {
             Memory::Device(buffer) => buffer.region(),
-            Memory::Host(_) | Memory::Lent => None,
+            Memory::Host(_) | Memory::Lent | Memory::Program(_) => None,
         }
     }
 
@@ -99,7 +103,7 @@ impl Resource {
                 region.publish_fence();
                 Ok(())
             }
-            Memory::Lent => Err(error),
+            Memory::Lent | Memory::Program(_) => Err(error),
         }
     }
 
@@ -117,7 +121,7 @@ impl Resource {
                 Ok(())
             }
             Memory::Device(buffer) => buffer.region().ok_or(error)?.read_bytes(offset, out),
-            Memory::Lent => Err(error),
+            Memory::Lent | Memory::Program(_) => Err(error),
         }
     }
 
@@ -145,7 +149,7 @@ impl Resource {
         match &self.memory {
             Memory::Host(words) => Ok(Words::Host(words.clone())),
             Memory::Device(buffer) => buffer.region().cloned().map(Words::Device).ok_or(error),
-            Memory::Lent => Err(error),
+            Memory::Lent | Memory::Program(_) => Err(error),
         }
     }
 
@@ -218,6 +222,7 @@ pub(crate) fn bind(engine: &Engine, table: &impl SharedWords, resource: &Resourc
         (Engine::Reference(reference), memory) => {
             let backing = match memory {
                 Memory::Host(words) => Backing::Words(words.clone()),
+                Memory::Program(program) => Backing::Program(Arc::clone(program)),
                 Memory::Lent | Memory::Device(_) => Backing::Lent(Arc::new([0_u8; 0])),
             };
             reference.bind(resource.handle.index(), &entry, backing);
@@ -226,6 +231,6 @@ pub(crate) fn bind(engine: &Engine, table: &impl SharedWords, resource: &Resourc
             entry.address = buffer.address_words();
             entry.store(table, resource.handle.index());
         }
-        (Engine::Vulkan { .. }, Memory::Host(_) | Memory::Lent) => {}
+        (Engine::Vulkan { .. }, Memory::Host(_) | Memory::Lent | Memory::Program(_)) => {}
     }
 }

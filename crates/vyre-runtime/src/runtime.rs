@@ -444,7 +444,13 @@ impl Runtime {
         }
     }
 
-    fn register(&mut self, memory: Memory, len: u32, access: u32, owner: u32) -> Result<Resource, ResourceError> {
+    pub(crate) fn register(
+        &mut self,
+        memory: Memory,
+        len: u32,
+        access: u32,
+        owner: u32,
+    ) -> Result<Resource, ResourceError> {
         let handle = self.table.take()?;
         let resource = Resource { handle, len, access, owner, memory };
         self.bind(&resource, true);

@@ -10,9 +10,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ash::vk;
-use vyre_protocol::launch::LAUNCH_BYTES;
+use vyre_protocol::control::operation_bit;
+use vyre_protocol::launch::{LAUNCH_BYTES, max_tile_fuel};
+use vyre_protocol::operation::Operation;
 use zerocopy::IntoBytes;
 
+use crate::device::DeviceReport;
 use crate::error::{Named, VulkanError};
 use crate::gpu::Gpu;
 
@@ -23,11 +26,24 @@ const SPIRV_INT64_CLOCK: &[u8] = include_bytes!("../spirv/resident_int64_clock.s
 const PLAIN: &[u8] = include_bytes!("../spirv/plain.spv");
 const PLAIN_INT64: &[u8] = include_bytes!("../spirv/plain_int64.spv");
 
+/// Shared memory of a worker whose kernel has EXEC, rounded up: registers, masks and code of a group, and what the others have. Every
+/// device has enough for the others.
+const EXEC_SHARED_BYTES: u32 = 30 << 10;
+
+/// What a device lacks for a kernel with these operations.
+pub(crate) fn missing(report: &DeviceReport, operations: u32) -> Option<String> {
+    let runs_programs = operations & operation_bit(Operation::Exec.code()) != 0;
+    let short = runs_programs && report.shared_memory < EXEC_SHARED_BYTES;
+    short.then(|| format!("{EXEC_SHARED_BYTES} bytes of shared memory for EXEC (it has {})", report.shared_memory))
+}
+
 /// A compiled kernel.
 pub(crate) struct Kernel {
     gpu: Arc<Gpu>,
     pub(crate) layout: vk::PipelineLayout,
     pub(crate) pipeline: vk::Pipeline,
+    /// Fuel that a worker keeps back for a tile.
+    pub(crate) tile_fuel: u32,
 }
 
 impl Drop for Kernel {
@@ -99,7 +115,10 @@ impl Kernel {
         let info = [vk::ComputePipelineCreateInfo::default().stage(stage).layout(layout)];
         // SAFETY: all that `info` names lives until the call returns.
         match unsafe { gpu.raw.create_compute_pipelines(cache, &info, None) } {
-            Ok(pipelines) => Ok(Kernel { gpu: Arc::clone(gpu), layout, pipeline: pipelines[0] }),
+            Ok(pipelines) => {
+                let tile_fuel = max_tile_fuel(operations);
+                Ok(Kernel { gpu: Arc::clone(gpu), layout, pipeline: pipelines[0], tile_fuel })
+            }
             Err((_, result)) => {
                 // SAFETY: nothing uses the layout.
                 unsafe { gpu.raw.destroy_pipeline_layout(layout, None) };

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use vyre_mem::Region;
 use vyre_protocol::control::{COMMAND, Command};
-use vyre_protocol::launch::{Launch, MAX_TILE_FUEL, SMALLEST_FUEL, TURN_FUEL};
+use vyre_protocol::launch::{Launch, TURN_FUEL};
 use vyre_protocol::words::SharedWords;
 
 use crate::device::DeviceQuirks;
@@ -182,8 +182,9 @@ struct Runner {
 impl Runner {
     fn new(work: Work, shared: Arc<Shared>) -> Self {
         let limit = work.gpu.report.quirks.fuel_limit.unwrap_or(u32::MAX);
-        let first = || fuel_within(&work.gpu.report.quirks, FIRST_FUEL);
-        let fuel = work.fuel.map_or_else(first, |fuel| fuel.clamp(SMALLEST_FUEL, limit));
+        let tile = work.kernel.tile_fuel;
+        let first = || fuel_within(&work.gpu.report.quirks, tile, FIRST_FUEL);
+        let fuel = work.fuel.map_or_else(first, |fuel| fuel.clamp(tile + 1, limit));
         let flight = std::collections::VecDeque::new();
         Runner { work, shared, fuel, flight, last_end: Instant::now(), idle_since: None }
     }
@@ -259,7 +260,7 @@ impl Runner {
         let took = std::mem::replace(&mut self.last_end, Instant::now()).elapsed();
         let factor = quirks.quantum_target.as_secs_f64() / took.as_secs_f64().max(1e-6);
         let fuel = f64::from(self.fuel) * factor.clamp(0.5, 2.0);
-        self.fuel = fuel_within(quirks, fuel as u32);
+        self.fuel = fuel_within(quirks, self.work.kernel.tile_fuel, fuel as u32);
     }
 
     fn is_idle(&mut self) -> bool {
@@ -303,6 +304,6 @@ impl Runner {
 }
 
 /// Fuel that the driver bears and with which a worker can run at least one tile.
-fn fuel_within(quirks: &DeviceQuirks, fuel: u32) -> u32 {
-    fuel.clamp(MAX_TILE_FUEL + 64 * TURN_FUEL, quirks.fuel_limit.unwrap_or(1 << 26))
+fn fuel_within(quirks: &DeviceQuirks, tile: u32, fuel: u32) -> u32 {
+    fuel.clamp(tile + 64 * TURN_FUEL, quirks.fuel_limit.unwrap_or(1 << 26))
 }

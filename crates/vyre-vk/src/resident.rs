@@ -9,7 +9,8 @@ use vyre_protocol::control::initialise;
 use vyre_protocol::fault::LaunchFault;
 use vyre_protocol::geometry::{Counts, Direction, Geometry};
 use vyre_protocol::header::{RegionHeader, RegionKind};
-use vyre_protocol::launch::{Launch, MAX_TILE_FUEL, TURN_FUEL};
+use vyre_protocol::launch::{Launch, TURN_FUEL};
+use vyre_protocol::operation::DEFAULT_OPERATIONS;
 use vyre_protocol::ring::RingMemory;
 use vyre_protocol::status::{Counters, LaunchReport};
 
@@ -17,7 +18,7 @@ use crate::device::{DeviceKind, MemoryPlan};
 use crate::error::{DeviceLost, ImportError, MemoryError, OpenError, VulkanError};
 use crate::gpu::Gpu;
 use crate::instance::Vulkan;
-use crate::kernel::Kernel;
+use crate::kernel::{self, Kernel};
 use crate::memory::{Buffer, MemoryUse};
 use crate::quantum;
 use crate::relay::{Quanta, Relay, RelaySpans, Work};
@@ -33,8 +34,8 @@ pub struct KernelConfig {
     pub park_after: Duration,
     /// Operations compiled into the kernel: bit `c` for code `c`.
     pub operations: u32,
-    /// Fuel of each quantum, at least [`SMALLEST_FUEL`](vyre_protocol::launch::SMALLEST_FUEL); `None` steers it by the time that
-    /// quanta take.
+    /// Fuel of each quantum; less than one action with the dearest tile needs becomes that. `None` steers it by the time that quanta
+    /// take.
     pub quantum_fuel: Option<u32>,
     /// Makes each tile leave a record in the debug log, and keeps the [`RelaySpans`].
     pub trace: bool,
@@ -57,7 +58,7 @@ impl Default for KernelConfig {
             geometry: GEOMETRY,
             workers: None,
             park_after: Duration::from_millis(50),
-            operations: u32::MAX,
+            operations: DEFAULT_OPERATIONS,
             quantum_fuel: None,
             trace: false,
         }
@@ -179,6 +180,9 @@ impl Resident {
     pub(crate) fn open(vulkan: &Vulkan, index: usize, config: &KernelConfig) -> Result<Resident, OpenError> {
         let gpu = Gpu::open(vulkan, index)?;
         let geometry = &config.geometry;
+        if let Some(missing) = kernel::missing(&gpu.report, config.operations) {
+            return Err(OpenError::Unfit { name: gpu.report.name.clone(), missing: vec![missing] });
+        }
         let kernel = Arc::new(Kernel::new(&gpu, config.operations, config.trace)?);
         let blocks = Blocks::allocate(&gpu, geometry)?;
         let mut quanta = quantum::Quanta::new(&gpu)?;
@@ -345,7 +349,7 @@ fn probe_workers(
     quanta: &mut quantum::Quanta,
 ) -> Result<u32, OpenError> {
     // Enough turns that the first workers are still there when the last resident one has come.
-    let fuel = MAX_TILE_FUEL + 1000 * TURN_FUEL;
+    let fuel = kernel.tile_fuel + 1000 * TURN_FUEL;
     let launch = Launch { fuel, ..blocks.launch(geometry, PROBE_WORKERS) };
     let end = quanta.run(kernel, &launch)?;
     if !quanta.wait(end, LAUNCH_TIMEOUT)? {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use ash::vk;
 use vyre_mem::Region;
 use vyre_protocol::geometry::Priority;
-use vyre_protocol::launch::{Launch, MAX_TILE_FUEL};
+use vyre_protocol::launch::Launch;
 use vyre_protocol::operation::Operation;
 use vyre_protocol::ring::Ring;
 use vyre_protocol::slot::Slot;
@@ -105,7 +105,7 @@ impl SubmitFence {
         let blocks = Blocks::allocate(&gpu, &config.geometry)?;
         blocks.reset(&config.geometry, &mut Quanta::new(&gpu)?)?;
         // Fuel for one look and one tile.
-        let launch = Launch { fuel: MAX_TILE_FUEL + 1, ..blocks.launch(&config.geometry, 1) };
+        let launch = Launch { fuel: kernel.tile_fuel + 1, ..blocks.launch(&config.geometry, 1) };
         // SAFETY: kernel and blocks are kept beside the submission.
         let submission =
             unsafe { Submission::new(&gpu, |commands| record(&gpu, commands, &kernel, &launch, dispatches)) }?;

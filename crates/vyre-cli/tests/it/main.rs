@@ -3,6 +3,7 @@
 
 mod cases;
 mod limits;
+mod programs;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -52,4 +53,5 @@ on_every_engine! {
     bench_all_leaves_a_report_and_a_page => bench_all, device_bench_all;
     a_trace_of_the_mix_shows_all_partitions_and_parks => trace, device_trace;
     a_trace_of_hashing_prints_the_hashes => trace_hash, device_trace_hash;
+    programs_run_over_files => run, device_run;
 }

@@ -85,7 +85,7 @@ fn status_gives_every_observable_and_refuses_unknown_launch_faults() {
 fn resources_are_read_back_and_each_wrong_field_is_named() {
     let good = region(RegionKind::Resources);
     assert_eq!(ResourceEntry::decode_table(&good).unwrap(), vec![ResourceEntry::default(); 6]);
-    for (word, value, name) in [(3, 4096, "generation"), (4, 3, "owner"), (5, 8, "access"), (7, 1, "reserved")] {
+    for (word, value, name) in [(3, 4096, "generation"), (4, 3, "owner"), (5, 16, "access"), (7, 1, "reserved")] {
         match ResourceEntry::decode_table(&with_word(good.clone(), 16 + 8 + word, value)) {
             Err(DecodeError::Field { field, .. }) => assert_eq!(field, name),
             other => panic!("{other:?}"),

@@ -6,3 +6,4 @@ mod mirror;
 mod pinned;
 mod ring;
 mod tenants;
+mod vir0;

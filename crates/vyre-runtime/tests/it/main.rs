@@ -6,13 +6,15 @@ mod cases;
 mod clients;
 mod dispatch;
 mod fences;
+mod generate;
+mod library;
 mod operations;
 mod packed;
 mod printf;
+mod programs;
 mod tenants;
 mod trace;
 
-use vyre_runtime::protocol::launch::SMALLEST_FUEL;
 use vyre_runtime::{DeviceChoice, EngineKind, Options, Runtime};
 
 /// Opens the engine under test.
@@ -29,7 +31,7 @@ impl Variant {
     const ONE_WORKER: Variant = Variant { workers: Some(1), ..Variant::DEFAULT };
     const TWO_WORKERS: Variant = Variant { workers: Some(2), ..Variant::DEFAULT };
     const SEVEN_WORKERS: Variant = Variant { workers: Some(7), ..Variant::DEFAULT };
-    const SMALLEST_FUEL: Variant = Variant { quantum_fuel: Some(SMALLEST_FUEL), ..Variant::TWO_WORKERS };
+    const SMALLEST_FUEL: Variant = Variant { quantum_fuel: Some(0), ..Variant::TWO_WORKERS };
 
     fn apply(&self, options: &Options) -> Options {
         let workers = options.workers.or(self.workers);
@@ -115,6 +117,12 @@ conformance! {
     printf::g41_lines_carry_ticket_tenant_worker_and_arguments,
     printf::s10_g40_the_newest_lines_stay_and_the_others_are_counted,
     trace::a_trace_has_every_slot_tile_and_quantum,
+    programs::a_program_runs_over_its_items_and_no_further,
+    programs::lanes_diverge_and_come_together,
+    programs::lanes_exchange_what_they_hold,
+    programs::hostile_programs_fault_and_touch_nothing_else,
+    programs::slots_of_programs_are_checked,
+    programs::long_programs_share_the_kernel,
 }
 
 on_every_engine! { DEFAULT, once:
@@ -139,4 +147,20 @@ on_every_engine! { DEFAULT, once:
     trace::reserved_slots_are_traced_from_their_publication_on,
     trace::a_rebuild_counts_what_it_takes_along,
     trace::a_traced_hash_is_that_of_an_untraced_one,
+    programs::a_kernel_without_exec_says_so,
+    generate::generated_programs_leave_the_same_bytes_everywhere,
+    generate::inexact_instructions_keep_their_bounds,
+    generate::mutated_programs_are_refused_or_safe,
+    programs::programs_come_and_go_while_work_runs,
+    library::saxpy,
+    library::dot,
+    library::prefix_sum,
+    library::histogram,
+    library::crc32,
+    library::mandelbrot,
+    library::sort,
+    library::filter,
+    library::base64,
+    library::distances,
+    library::utf8,
 }

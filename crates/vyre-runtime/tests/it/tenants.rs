@@ -10,8 +10,9 @@ use vyre_runtime::protocol::operation::Operation;
 use vyre_runtime::protocol::ring::PublishError;
 use vyre_runtime::protocol::slot::{MAX_TILES, Operand, Slot};
 use vyre_runtime::protocol::tenants::{Rate, Revocation, TenantConfig, TenantError};
+use vyre_runtime::protocol::vir0::assemble;
 use vyre_runtime::vk::MemoryUse;
-use vyre_runtime::{Options, WaitError};
+use vyre_runtime::{Bindings, Options, WaitError};
 
 use crate::Open;
 use crate::cases::{end, options, run};
@@ -21,7 +22,7 @@ const LONG: Duration = Duration::from_secs(60);
 
 /// Every operation with an operand, on memory of another tenant: each faults, and nothing there has changed.
 pub(crate) fn f38_a_tenant_reaches_no_other_tenants_resources(open: Open) {
-    let mut runtime = open(&options(320, None));
+    let mut runtime = open(&Options { operations: u32::MAX, ..options(320, None) });
     let owner = runtime.register_tenant(TenantConfig::default()).unwrap();
     let other = runtime.register_tenant(TenantConfig::default()).unwrap();
     let theirs = runtime.allocate_for(owner, 4096, MemoryUse::Local).unwrap();
@@ -30,6 +31,10 @@ pub(crate) fn f38_a_tenant_reaches_no_other_tenants_resources(open: Open) {
         Slot { tenant, output, ..Slot::new(Operation::StoreU32) }.tiled(4, 4, 1).with_args(&[42]).unwrap()
     };
     assert_eq!(run(&mut runtime, &store(owner, theirs.at(0))).status, Status::Done);
+    let program = assemble(".resource read\n.resource write\nend").unwrap();
+    let their_program = runtime.load_program_for(owner, &program).unwrap();
+    let program = runtime.load_program(&program).unwrap();
+    let handle = program.handle().word();
     for (operation, _) in Operation::ALL {
         let word = matches!(operation, Operation::StoreU32 | Operation::LoadU32)
             || matches!(operation, Operation::AtomicAdd | Operation::CompareSwap);
@@ -39,6 +44,7 @@ pub(crate) fn f38_a_tenant_reaches_no_other_tenants_resources(open: Open) {
             Operation::Reduce => &[1, 1],
             Operation::Blake3 => &[0, 0, 0, 1],
             Operation::Histogram => &[0],
+            Operation::Exec => &[handle],
             _ => &[],
         };
         let slot = slot.with_args(args).unwrap();
@@ -67,6 +73,9 @@ pub(crate) fn f38_a_tenant_reaches_no_other_tenants_resources(open: Open) {
     }
     let load = Slot { tenant: owner, input: theirs.at(0), ..Slot::new(Operation::LoadU32) }.tiled(4, 4, 1);
     assert_eq!(run(&mut runtime, &load).results[0], 42);
+    let bindings = Bindings { input: ours.at(0), output: ours.at(0), ..Bindings::default() };
+    let theirs = Slot { tenant: other, ..their_program.slot(&bindings, 1, 1).unwrap() };
+    assert_eq!(run(&mut runtime, &theirs).fault, Fault::AccessDenied, "a program may be one tenant's alone");
     end(runtime);
 }
 

@@ -1,0 +1,117 @@
+//! Loading VIR0 programs into the running kernel.
+
+use std::sync::Arc;
+
+use vyre_protocol::control::operation_bit;
+use vyre_protocol::operation::Operation;
+use vyre_protocol::resource::{EXECUTE, Handle, SHARED};
+use vyre_protocol::slot::{Operand, Slot};
+use vyre_protocol::vir0::Program;
+use vyre_vk::MemoryUse;
+
+use crate::engine::{Engine, EngineKind};
+use crate::error::ResourceError;
+use crate::resource::{self, Memory, Resource};
+use crate::runtime::Runtime;
+
+/// A program that slots can run. Give it back with [`Runtime::unload_program`].
+#[derive(Debug)]
+pub struct LoadedProgram {
+    resource: Resource,
+    program: Program,
+}
+
+/// What a program works on.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Bindings<'a> {
+    /// Resource 0.
+    pub input: Operand,
+    /// Resource 1.
+    pub output: Operand,
+    /// Resources 2 and 3, as far as the program declares them.
+    pub further: &'a [Handle],
+    /// Parameters.
+    pub parameters: &'a [u32],
+}
+
+/// Bindings that are not what the program declares.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the program declares {expected} {what}, given are {given}")]
+pub struct BindError {
+    /// What.
+    pub what: &'static str,
+    /// Declared.
+    pub expected: usize,
+    /// Given.
+    pub given: usize,
+}
+
+impl LoadedProgram {
+    /// The handle.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.resource.handle()
+    }
+
+    /// The program.
+    #[must_use]
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// A slot that runs it over `items` items, `span` in each tile. What an item is the program says; with more than 65,535 tiles the
+    /// slot is refused when it is published.
+    ///
+    /// # Errors
+    /// [`BindError`] if the bindings are not what the program declares.
+    pub fn slot(&self, bindings: &Bindings<'_>, items: u32, span: u32) -> Result<Slot, BindError> {
+        let Bindings { input, output, further, parameters } = *bindings;
+        let parts = self.program.parts();
+        let counts = [
+            ("resources beyond input and output", parts.resources.len().saturating_sub(2), further.len()),
+            ("parameters", parts.parameters as usize, parameters.len()),
+        ];
+        if let Some((what, expected, given)) = counts.into_iter().find(|(_, expected, given)| expected != given) {
+            return Err(BindError { what, expected, given });
+        }
+        // A program that was checked declares no more than a slot holds.
+        let slot = Slot::exec(self.handle(), further, parameters).unwrap_or(Slot::new(Operation::Exec));
+        Ok(Slot { input, output, ..slot }.tiled(items, span, 1))
+    }
+}
+
+impl Runtime {
+    /// Loads a program for all tenants: slots may run it from now on, while the kernel goes on.
+    ///
+    /// # Errors
+    /// [`ResourceError`] says why that is not possible.
+    pub fn load_program(&mut self, program: &Program) -> Result<LoadedProgram, ResourceError> {
+        self.load_program_for(SHARED, program)
+    }
+
+    /// The same for one tenant alone.
+    ///
+    /// # Errors
+    /// [`ResourceError`] says why that is not possible.
+    pub fn load_program_for(&mut self, tenant: u32, program: &Program) -> Result<LoadedProgram, ResourceError> {
+        let device = self.engine().kind != EngineKind::Reference;
+        if device && self.options.operations & operation_bit(Operation::Exec.code()) == 0 {
+            return Err(ResourceError::NoPrograms);
+        }
+        let bytes = program.encode();
+        let memory = match &self.engine {
+            Engine::Reference(_) => Memory::Program(Arc::new(program.clone())),
+            Engine::Vulkan { .. } => resource::allocate(&self.engine, bytes.len() as u64, MemoryUse::HostToDevice)?,
+        };
+        let resource = self.register(memory, bytes.len() as u32, EXECUTE, tenant)?;
+        if device {
+            resource.write(0, &bytes)?;
+        }
+        Ok(LoadedProgram { resource, program: program.clone() })
+    }
+
+    /// Gives a program back: slots that name it fault from now on.
+    pub fn unload_program(&mut self, program: LoadedProgram) {
+        self.release(program.resource);
+    }
+}

@@ -1,0 +1,144 @@
+// EXEC: a VIR0 program over the items of a tile.
+
+const bool HAS_EXEC = (OPERATIONS >> OP_EXEC & 1u) != 0u;
+
+// Rows of the context behind those that every slot has: the program and two further resources.
+const uint ROW_PROGRAM = 3u * ROW;
+
+#include "vir0_alu.glsl"
+#include "vir0_group.glsl"
+
+// Reads the entries of the handles among the arguments. All lanes run this.
+void load_bindings() {
+    for (uint i = LANE; i < 3u * ROW; i += LANES) {
+        s_context[ROW_PROGRAM + i] = entry_word(s_slot[SLOT_ARGS + i / ROW], i % ROW);
+    }
+    meet();
+}
+
+// Reads the program into shared memory. It is what the host has checked: nobody else can write it.
+void load_program(uvec2 address) {
+    for (uint i = LANE; i < VIR_HEADER_WORDS; i += LANES) { s_program[i] = Words(address).w[i]; }
+    meet();
+    uint instructions = min(s_program[VIR_HEADER_INSTRUCTIONS], VIR_MAX_INSTRUCTIONS);
+    for (uint i = LANE; i < instructions; i += LANES) {
+        uint word = VIR_HEADER_WORDS + 2u * i;
+        s_code[i] = uvec2(Words(address).w[word], Words(address).w[word + 1u]);
+    }
+    if (LANE == 0u) {
+        s_memory_address[VIR_CONSTANTS] = address_at(address, (VIR_HEADER_WORDS + 2u * instructions) * 4u);
+        s_memory_bytes[VIR_CONSTANTS] = s_program[VIR_HEADER_CONSTANTS] * 4u;
+        s_memory_bytes[VIR_SCRATCH] = min(s_program[VIR_HEADER_SCRATCH], VIR_MAX_SCRATCH) * 4u;
+    }
+}
+
+// Resolves resource `i` as the program declares it.
+Verdict bind_resource(uint i) {
+    uint row = i == 0u ? ROW_INPUT : i == 1u ? ROW_OUTPUT : ROW_PROGRAM + (i - 1u) * ROW;
+    uint word = i == 0u ? SLOT_INPUT : i == 1u ? SLOT_OUTPUT : SLOT_ARGS + i - 1u;
+    uint handle = s_slot[word];
+    uint offset = i < 2u ? s_slot[word + 1u] : 0u;
+    uvec2 address;
+    Verdict verdict = resolve_at(handle, offset, row, 0u, s_program[VIR_HEADER_ACCESS + i], address);
+    uint size = handle == HANDLE_OBSERVABLES ? s_observables * 4u : s_context[row + ENTRY_LENGTH];
+    if (LANE == 0u && verdict.fault == FAULT_NONE) {
+        s_memory_address[i] = address;
+        s_memory_bytes[i] = size - offset;
+    }
+    return verdict;
+}
+
+Verdict check_exec(inout Tile tile) {
+    uint span = s_slot[SLOT_TILE_SPAN];
+    if (span == 0u) { return Verdict(FAULT_BAD_ARGUMENT, 0u); }
+    if (!covers(s_slot[SLOT_TILES], span, s_slot[SLOT_LENGTH])) { return Verdict(FAULT_BAD_ARGUMENT, s_slot[SLOT_TILES]); }
+    load_bindings();
+    Verdict verdict = resolve_at(s_slot[SLOT_ARGS], 0u, ROW_PROGRAM, VIR_HEADER_WORDS * 4u, ACCESS_EXECUTE, tile.source);
+    if (verdict.fault != FAULT_NONE) { return verdict; }
+    load_program(tile.source);
+    uint resources = min(s_program[VIR_HEADER_RESOURCES], VIR_RESOURCES);
+    for (uint i = 0u; i < resources && verdict.fault == FAULT_NONE; ++i) { verdict = bind_resource(i); }
+    return verdict;
+}
+
+// Nothing is visible yet of what a program before this one has left.
+void begin_group() {
+    for (uint place = LANE; place < PLACES; place += LANES) { s_masks[place] = uvec4(1u); }
+    for (uint i = LANE; i < s_memory_bytes[VIR_SCRATCH] / 4u; i += LANES) { s_scratch[i] = 0u; }
+    if (LANE == 0u) {
+        s_votes = uint[](0u, 0u, 0u);
+        s_outside_lane = 0xffffffffu;
+    }
+    meet();
+}
+
+// What any lane has seen. All lanes meet, and what they wrote is there for all.
+uint vote(inout Group group, uint seen) {
+    uint place = group.meetings % 3u;
+    group.meetings += 1u;
+    if (seen != 0u) { atomicOr(s_votes[place], seen); }
+    meet_lanes();
+    // Read last before the meeting above, written first behind the next.
+    if (LANE == 0u) { s_votes[(place + 2u) % 3u] = 0u; }
+    return s_votes[place];
+}
+
+// The first lane of the group whose access lies outside.
+Verdict outside(Group group) {
+    atomicMin(s_outside_lane, group.mine_outside_lane);
+    meet();
+    if (s_outside_lane == group.mine_outside_lane) { s_outside_offset = group.mine_outside_offset; }
+    meet();
+    return Verdict(FAULT_OUT_OF_RANGE, s_outside_offset);
+}
+
+// Where a branch or loop goes on, and at what depth.
+void branch(Step s, inout Group group, uint seen) {
+    bool jumps = s.op == VIR_ENDLOOP || !s.vector && (s.op == VIR_ELSE || s.op == VIR_IF && seen == 0u);
+    if (s.op == VIR_BREAK) {
+        jumps = (seen == 0u) == s.vector;
+        group.depth = !jumps ? group.depth : s.vector ? s.d - 1u : s.d;
+    } else if (s.op != VIR_TRAP) {
+        group.depth = s.d;
+    }
+    group.at = jumps ? s.word : group.at + 1u;
+}
+
+// Behind a pass: the next one, or the next instruction.
+Verdict advance(Step s, inout Group group, uint seen) {
+    group.pass += 1u;
+    if (group.pass < step_passes(s)) { return ACCEPTED; }
+    group.pass = 0u;
+    bool memory = is_memory(s.op);
+    if (memory && seen != 0u) { return outside(group); }
+    if (s.op == VIR_TRAP && seen != 0u) { return Verdict(FAULT_TRAP, s.word); }
+    if (is_reduction(s.op) || memory && !s.vector && !is_store(s.op)) {
+        scalars[s.d - VIR_VECTORS] = s_uniform[(group.meetings + 2u) % 3u];
+    }
+    if (s.op >= VIR_IF) { branch(s, group, seen); } else { group.at += 1u; }
+    return ACCEPTED;
+}
+
+// Runs the program; takes the fuel that it uses.
+Verdict exec_tile(Tile tile, inout Worker worker) {
+    begin_group();
+    Group group = Group(0u, 0u, 0u, s_program[VIR_HEADER_FUEL], 0u, tile.number, 0xffffffffu, 0u);
+    Verdict verdict = ACCEPTED;
+    while (verdict.fault == FAULT_NONE) {
+        Step s = decode(s_code[group.at]);
+        uint fuel = group.pass == 0u ? step_fuel(s) : 0u;
+        if (group.fuel < fuel) { verdict = Verdict(FAULT_OUT_OF_FUEL, group.at); }
+        if (group.fuel < fuel || s.op == VIR_END) { break; }
+        group.fuel -= fuel;
+        uint places = pass_places(s, group.pass);
+        uint seen = 0u;
+        for (uint place = LANE; place < places; place += LANES) { seen |= run_place(s, group, place); }
+        bool across = is_memory(s.op) || s.op >= VIR_SUM && s.op <= VIR_SHUFFLE || s.vector && (s.op == VIR_BREAK || s.op == VIR_TRAP);
+        if (across) { seen = vote(group, seen); }
+        verdict = advance(s, group, seen);
+    }
+    uint used = s_program[VIR_HEADER_FUEL] - group.fuel;
+    worker.fuel -= min(worker.fuel, used);
+    worker.busy += used / FUEL_PER_BUSY_TURN;
+    return verdict;
+}
