@@ -389,7 +389,7 @@ pub(crate) fn inexact_instructions_keep_their_bounds(open: Open) {
     end(runtime);
 }
 
-/// Programs of the library with a few fields changed: what the check lets through ends, done or faulted, like on the reference engine, and
+/// Programs of the library with a few fields changed: what the check lets through ends, done or faulted, and
 /// touches nothing but what its slot binds.
 pub(crate) fn mutated_programs_are_refused_or_safe(open: Open) {
     let texts = crate::library::TEXTS.map(|text| vyre_runtime::protocol::vir0::assemble(text).unwrap());
