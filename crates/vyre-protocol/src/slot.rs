@@ -40,7 +40,7 @@ pub const MAX_TILES: u32 = 0xffff;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Operand {
-    /// [`Handle`](crate::resource::Handle) as a word; 0 names no resource.
+    /// [`Handle`] as a word; 0 names no resource.
     pub handle: u32,
     /// Offset in bytes.
     pub offset: u32,

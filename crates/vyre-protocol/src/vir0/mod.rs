@@ -20,7 +20,7 @@ mod validate;
 
 use alloc::vec::Vec;
 
-pub use builder::{Builder, Operand, OperandError};
+pub use builder::{BuildError, Builder, Operand, OperandError};
 pub use container::{ContainerError, HEADER_BYTES};
 pub use instruction::{Form, Instruction, Kind, Opcode, REDUCE_FUEL, Role, SCAN_FUEL, STEP, SWEEP, Special};
 pub use operand::{IMMEDIATE, Place, Register, Source};
