@@ -3,14 +3,13 @@
 use std::time::{Duration, Instant};
 
 use vyre_runtime::protocol::geometry::{Counts, Geometry, Priority};
-use vyre_runtime::protocol::operation::Operation;
 use vyre_runtime::protocol::slot::Slot;
 use vyre_runtime::{Options, Runtime};
 
 use super::all::Effort;
 use super::report::{Axis, Goal, Plot, Ratio, Report, Table};
 use super::samples::{COLUMNS, Samples};
-use super::{Common, NOP_ONLY, await_park, rival};
+use super::{Common, NOP, NOP_ONLY, await_park, rival};
 use crate::Failure;
 
 #[derive(clap::Args)]
@@ -47,11 +46,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
     let [mut live, mut submitted, mut woken] = [Samples::new()?, Samples::new()?, Samples::new()?];
     for round in 0..=ROUNDS {
         let samples = || 0..arguments.samples / ROUNDS;
-        let wake = round_trip(&mut runtime)?;
-        for _ in 0..WARM_UP {
-            round_trip(&mut runtime)?;
-        }
-        let ours: Vec<_> = samples().map(|_| round_trip(&mut runtime)).collect::<Result<_, _>>()?;
+        let wake = round_trip(&mut runtime, &[NOP])?;
+        warm_up(&mut runtime, &[NOP])?;
+        let ours: Vec<_> = samples().map(|_| round_trip(&mut runtime, &[NOP])).collect::<Result<_, _>>()?;
         let mut theirs = Vec::new();
         if let Some((rival, _)) = &mut rival {
             await_park(&runtime);
@@ -96,16 +93,23 @@ fn ratio(live: &Samples, submitted: &Samples) -> Option<Ratio> {
     Some(Ratio { value: submitted.median() / live.median(), ..ratio })
 }
 
-/// Publish to reaped.
-pub(crate) fn round_trip(runtime: &mut Runtime) -> Result<Duration, Failure> {
+/// Round trips that are not counted, behind a park.
+pub(crate) fn warm_up(runtime: &mut Runtime, slots: &[Slot]) -> Result<(), Failure> {
+    (0..WARM_UP).try_for_each(|_| round_trip(runtime, slots).map(drop))
+}
+
+/// Slots from publish to reaped, together.
+pub(crate) fn round_trip(runtime: &mut Runtime, slots: &[Slot]) -> Result<Duration, Failure> {
     let start = Instant::now();
-    runtime.publish(Priority::Normal, &Slot::new(Operation::Nop))?;
+    runtime.publish_all(Priority::Normal, slots)?;
+    let mut left = slots.len();
     loop {
-        if runtime.reap()?.is_some() {
+        left -= usize::from(runtime.reap()?.is_some());
+        if left == 0 {
             return Ok(start.elapsed());
         }
         if start.elapsed() > Duration::from_secs(60) {
-            return Err("a NOP did not complete within 60 s; see `vyre doctor`".into());
+            return Err("a slot did not complete within 60 s; see `vyre doctor`".into());
         }
         std::hint::spin_loop();
     }
