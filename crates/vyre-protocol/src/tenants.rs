@@ -138,6 +138,8 @@ const TOKEN: u64 = 1_000_000_000;
 #[derive(Debug)]
 pub(crate) struct Tenants {
     entries: Vec<Entry>,
+    /// Numbers that nobody has, the next one last.
+    free: Vec<u32>,
 }
 
 impl Tenants {
@@ -154,7 +156,7 @@ impl Tenants {
         if let Some(first) = entries.first_mut() {
             (first.state, first.generation) = (State::Active, 1);
         }
-        Tenants { entries }
+        Tenants { entries, free: (1..count).rev().collect() }
     }
 
     pub(crate) fn register(
@@ -168,15 +170,14 @@ impl Tenants {
         zero("rate", config.rate.map(|rate| rate.per_second))?;
         zero("burst", config.rate.map(|rate| rate.burst))?;
         let count = self.entries.len() as u32;
-        let free = self.entries.iter().position(|entry| entry.state == State::Free);
-        let index = free.ok_or(TenantError::NoneFree { count })?;
-        let entry = &mut self.entries[index];
+        let index = self.free.pop().ok_or(TenantError::NoneFree { count })?;
+        let entry = &mut self.entries[index as usize];
         let generation = entry.generation.wrapping_add(1);
         let tokens = config.rate.map_or(0, |rate| u64::from(rate.burst) * TOKEN);
         *entry =
             Entry { state: State::Active, generation, config, usage: TenantUsage::default(), tokens, counted: now };
-        entry.store(control, index as u32, TenantState::Active);
-        Ok(index as u32)
+        entry.store(control, index, TenantState::Active);
+        Ok(index)
     }
 
     pub(crate) fn revoke(
@@ -255,6 +256,7 @@ impl Tenants {
         {
             entry.state = State::Free;
             entry.store(control, tenant, TenantState::Free);
+            self.free.push(tenant);
         }
     }
 
