@@ -381,10 +381,10 @@ impl<W: SharedWords> Ring<W> {
         let tenants = self.geometry.counts().tenants;
         let first = self.taken[priority.index()];
         let places = partition.places(first..first + slots.len() as u64);
+        let mut batch = BTreeMap::new();
         for (index, ((place, _), slot)) in places.zip(slots).enumerate() {
             slot.validate(tenants).map_err(|source| PublishError::Slot { index, source })?;
-            let before = || slots[..index].iter().filter(|other| other.tenant == slot.tenant).count() as u64;
-            let admitted = self.tenants.admit(slot, before, self.now);
+            let admitted = self.tenants.admit(slot, &mut batch, self.now);
             admitted.map_err(|source| PublishError::Tenant { index, source })?;
             if self.busy[place as usize].is_some() {
                 let ticket = first + index as u64 - u64::from(partition.length);

@@ -3,6 +3,7 @@
 //! The host refuses what a tenant may not do when it is published; the device checks state, operations and resources again when
 //! it claims. Counts and limits are the host's alone, which is the only one that publishes.
 
+use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -205,25 +206,30 @@ impl Tenants {
         }
     }
 
-    /// Whether the slot's tenant may publish it with `before` more of its own in front of it in the same batch.
-    pub(crate) fn admit(&self, slot: &Slot, before: impl Fn() -> u64, now: Duration) -> Result<(), TenantError> {
+    /// Whether the slot's tenant may publish it. `batch` counts the slots of each limited tenant that were admitted to the same batch.
+    pub(crate) fn admit(&self, slot: &Slot, batch: &mut BTreeMap<u32, u64>, now: Duration) -> Result<(), TenantError> {
         let tenant = slot.tenant;
         let entry = self.active(tenant)?;
         let TenantConfig { operations, cap, rate } = entry.config;
         if let Some(operation) = slot.operations().find(|code| operations & operation_bit(*code) == 0) {
             return Err(TenantError::Denied { tenant, operation });
         }
+        if cap.is_none() && rate.is_none() {
+            return Ok(());
+        }
+        let before = batch.entry(tenant).or_insert(0);
         if let Some(cap) = cap {
-            let outstanding = entry.usage.outstanding + before();
+            let outstanding = entry.usage.outstanding + *before;
             if outstanding >= u64::from(cap) {
                 return Err(TenantError::OverCap { tenant, outstanding, cap });
             }
         }
         if let Some(rate) = rate
-            && entry.tokens_at(rate, now) < (before() + 1) * TOKEN
+            && entry.tokens_at(rate, now) < (*before + 1) * TOKEN
         {
             return Err(TenantError::OverRate { tenant, per_second: rate.per_second });
         }
+        *before += 1;
         Ok(())
     }
 
