@@ -195,17 +195,23 @@ impl Partition {
         self.wire(ticket) / self.length + 1
     }
 
+    /// Index in the ring of the slot behind this one.
+    #[must_use]
+    pub const fn next(self, slot: u32) -> u32 {
+        if slot + 1 == self.first + self.length { self.first } else { slot + 1 }
+    }
+
     /// Index in the ring and sequence word of each of these tickets: [`slot`](Self::slot) and [`sequence`](Self::sequence), without
     /// a division for each.
     pub fn places(self, tickets: Range<u64>) -> impl Iterator<Item = (u32, u32)> {
-        let end = self.first + self.length;
         let laps = self.laps();
         let mut next = if self.length == 0 { (0, 0) } else { (self.slot(tickets.start), self.sequence(tickets.start)) };
         tickets.map(move |_| {
             let (place, sequence) = next;
-            next = match place + 1 == end {
-                true => (self.first, if sequence == laps { 1 } else { sequence + 1 }),
-                false => (place + 1, sequence),
+            let behind = self.next(place);
+            next = match behind == self.first {
+                true => (behind, if sequence == laps { 1 } else { sequence + 1 }),
+                false => (behind, sequence),
             };
             (place, sequence)
         })

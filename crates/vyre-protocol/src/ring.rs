@@ -199,6 +199,8 @@ pub struct Ring<W> {
     taken: [u64; PARTITIONS],
     /// Tickets below which the device sees all, in each partition: its doorbell.
     visible: [u64; PARTITIONS],
+    /// Tickets below which nothing is outstanding, in each partition.
+    oldest: [u64; PARTITIONS],
     /// Tickets taken that are not visible, in all partitions.
     unseen: u64,
     /// What was committed behind a reservation that was not, first ticket to end, in each partition.
@@ -224,6 +226,7 @@ impl<W: SharedWords> Ring<W> {
             memory,
             taken: [0; PARTITIONS],
             visible: [0; PARTITIONS],
+            oldest: [0; PARTITIONS],
             unseen: 0,
             waiting: [const { BTreeMap::new() }; PARTITIONS],
             busy: vec![None; geometry.counts().slots as usize],
@@ -248,13 +251,12 @@ impl<W: SharedWords> Ring<W> {
         self.tally
     }
 
-    /// How many more slots a partition takes before one of its oldest must be reaped.
+    /// How many more slots a partition takes before one of its oldest must be reaped. Costs the same whatever the length of the ring.
     #[must_use]
     pub fn free(&self, priority: Priority) -> u32 {
-        let partition = self.geometry.partition(priority);
-        let next = self.taken[priority.index()];
-        (0..u64::from(partition.length)).take_while(|i| self.busy[partition.slot(next + i) as usize].is_none()).count()
-            as u32
+        let since_oldest = self.taken[priority.index()] - self.oldest[priority.index()];
+        // More only if a device completed what it could not see yet.
+        self.geometry.partition(priority).length.saturating_sub(since_oldest as u32)
     }
 
     /// Publishes one slot.
@@ -379,10 +381,10 @@ impl<W: SharedWords> Ring<W> {
         let tenants = self.geometry.counts().tenants;
         let first = self.taken[priority.index()];
         let places = partition.places(first..first + slots.len() as u64);
+        let mut batch = BTreeMap::new();
         for (index, ((place, _), slot)) in places.zip(slots).enumerate() {
             slot.validate(tenants).map_err(|source| PublishError::Slot { index, source })?;
-            let before = || slots[..index].iter().filter(|other| other.tenant == slot.tenant).count() as u64;
-            let admitted = self.tenants.admit(slot, before, self.now);
+            let admitted = self.tenants.admit(slot, &mut batch, self.now);
             admitted.map_err(|source| PublishError::Tenant { index, source })?;
             if self.busy[place as usize].is_some() {
                 let ticket = first + index as u64 - u64::from(partition.length);
@@ -434,6 +436,7 @@ impl<W: SharedWords> Ring<W> {
         let (Some(number), Some(occupant)) = (number, occupant) else {
             return Err(ReapError::Ticket { priority, wire: wire.wire_ticket, visible });
         };
+        self.pass_over(priority, number, place);
         let completion = Completion {
             ticket: Ticket { priority, number },
             operation: wire.operation,
@@ -444,6 +447,19 @@ impl<W: SharedWords> Ring<W> {
             clock: wire.clock,
         };
         Ok((completion, occupant))
+    }
+
+    /// If the ticket, whose place is free now, was the oldest one: finds the next that is outstanding. Each is passed over once.
+    fn pass_over(&mut self, priority: Priority, number: u64, mut place: u32) {
+        let partition = self.geometry.partition(priority);
+        let oldest = &mut self.oldest[priority.index()];
+        if number != *oldest {
+            return;
+        }
+        while *oldest < self.taken[priority.index()] && self.busy[place as usize].is_none() {
+            *oldest += 1;
+            place = partition.next(place);
+        }
     }
 
     /// Whether a completion is there to be reaped.
@@ -525,6 +541,7 @@ impl<W: SharedWords> Ring<W> {
                 }
             }
             self.visible[priority.index()] = end;
+            self.oldest[priority.index()] = end;
             self.unseen = 0;
             self.waiting[priority.index()].clear();
         }

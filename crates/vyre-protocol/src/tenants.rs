@@ -3,6 +3,7 @@
 //! The host refuses what a tenant may not do when it is published; the device checks state, operations and resources again when
 //! it claims. Counts and limits are the host's alone, which is the only one that publishes.
 
+use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -138,6 +139,8 @@ const TOKEN: u64 = 1_000_000_000;
 #[derive(Debug)]
 pub(crate) struct Tenants {
     entries: Vec<Entry>,
+    /// Numbers that nobody has, the next one last.
+    free: Vec<u32>,
 }
 
 impl Tenants {
@@ -154,7 +157,7 @@ impl Tenants {
         if let Some(first) = entries.first_mut() {
             (first.state, first.generation) = (State::Active, 1);
         }
-        Tenants { entries }
+        Tenants { entries, free: (1..count).rev().collect() }
     }
 
     pub(crate) fn register(
@@ -168,15 +171,14 @@ impl Tenants {
         zero("rate", config.rate.map(|rate| rate.per_second))?;
         zero("burst", config.rate.map(|rate| rate.burst))?;
         let count = self.entries.len() as u32;
-        let free = self.entries.iter().position(|entry| entry.state == State::Free);
-        let index = free.ok_or(TenantError::NoneFree { count })?;
-        let entry = &mut self.entries[index];
+        let index = self.free.pop().ok_or(TenantError::NoneFree { count })?;
+        let entry = &mut self.entries[index as usize];
         let generation = entry.generation.wrapping_add(1);
         let tokens = config.rate.map_or(0, |rate| u64::from(rate.burst) * TOKEN);
         *entry =
             Entry { state: State::Active, generation, config, usage: TenantUsage::default(), tokens, counted: now };
-        entry.store(control, index as u32, TenantState::Active);
-        Ok(index as u32)
+        entry.store(control, index, TenantState::Active);
+        Ok(index)
     }
 
     pub(crate) fn revoke(
@@ -204,25 +206,30 @@ impl Tenants {
         }
     }
 
-    /// Whether the slot's tenant may publish it with `before` more of its own in front of it in the same batch.
-    pub(crate) fn admit(&self, slot: &Slot, before: impl Fn() -> u64, now: Duration) -> Result<(), TenantError> {
+    /// Whether the slot's tenant may publish it. `batch` counts the slots of each limited tenant that were admitted to the same batch.
+    pub(crate) fn admit(&self, slot: &Slot, batch: &mut BTreeMap<u32, u64>, now: Duration) -> Result<(), TenantError> {
         let tenant = slot.tenant;
         let entry = self.active(tenant)?;
         let TenantConfig { operations, cap, rate } = entry.config;
         if let Some(operation) = slot.operations().find(|code| operations & operation_bit(*code) == 0) {
             return Err(TenantError::Denied { tenant, operation });
         }
+        if cap.is_none() && rate.is_none() {
+            return Ok(());
+        }
+        let before = batch.entry(tenant).or_insert(0);
         if let Some(cap) = cap {
-            let outstanding = entry.usage.outstanding + before();
+            let outstanding = entry.usage.outstanding + *before;
             if outstanding >= u64::from(cap) {
                 return Err(TenantError::OverCap { tenant, outstanding, cap });
             }
         }
         if let Some(rate) = rate
-            && entry.tokens_at(rate, now) < (before() + 1) * TOKEN
+            && entry.tokens_at(rate, now) < (*before + 1) * TOKEN
         {
             return Err(TenantError::OverRate { tenant, per_second: rate.per_second });
         }
+        *before += 1;
         Ok(())
     }
 
@@ -255,6 +262,7 @@ impl Tenants {
         {
             entry.state = State::Free;
             entry.store(control, tenant, TenantState::Free);
+            self.free.push(tenant);
         }
     }
 

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use vyre_runtime::protocol::geometry::{Counts, Geometry, Priority};
-use vyre_runtime::protocol::operation::Operation;
 use vyre_runtime::protocol::slot::Slot;
 use vyre_runtime::vk::Echo;
 use vyre_runtime::{Options, Runtime};
@@ -11,7 +10,7 @@ use vyre_runtime::{Options, Runtime};
 use super::all::Effort;
 use super::report::{Axis, Goal, Plot, Ratio, Report, Table};
 use super::samples::{COLUMNS, Samples};
-use super::{Common, NOP_ONLY, await_park, rival};
+use super::{Common, NOP, NOP_ONLY, await_park, rival};
 use crate::Failure;
 
 #[derive(clap::Args)]
@@ -63,11 +62,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
     let mut ways = Ways { live, submitted, woken, echoed };
     for round in 0..=ROUNDS {
         let samples = || 0..arguments.samples / ROUNDS;
-        let wake = round_trip(&mut runtime)?;
-        for _ in 0..WARM_UP {
-            round_trip(&mut runtime)?;
-        }
-        let ours: Vec<_> = samples().map(|_| round_trip(&mut runtime)).collect::<Result<_, _>>()?;
+        let wake = round_trip(&mut runtime, &[NOP])?;
+        warm_up(&mut runtime, &[NOP])?;
+        let ours: Vec<_> = samples().map(|_| round_trip(&mut runtime, &[NOP])).collect::<Result<_, _>>()?;
         let (mut theirs, mut floor) = (Vec::new(), Vec::new());
         if let Some((submitted, echo, _)) = &mut rivals {
             await_park(&runtime);
@@ -137,16 +134,23 @@ fn ratios(Ways { live, submitted, echoed, .. }: &Ways) -> Vec<Ratio> {
     submitted.into_iter().chain(ratio("live over a word there and back, p50", live, echoed, None)).collect()
 }
 
-/// Publish to reaped.
-pub(crate) fn round_trip(runtime: &mut Runtime) -> Result<Duration, Failure> {
+/// Round trips that are not counted, behind a park.
+pub(crate) fn warm_up(runtime: &mut Runtime, slots: &[Slot]) -> Result<(), Failure> {
+    (0..WARM_UP).try_for_each(|_| round_trip(runtime, slots).map(drop))
+}
+
+/// Slots from publish to reaped, together.
+pub(crate) fn round_trip(runtime: &mut Runtime, slots: &[Slot]) -> Result<Duration, Failure> {
     let start = Instant::now();
-    runtime.publish(Priority::Normal, &Slot::new(Operation::Nop))?;
+    runtime.publish_all(Priority::Normal, slots)?;
+    let mut left = slots.len();
     loop {
-        if runtime.reap()?.is_some() {
+        left -= usize::from(runtime.reap()?.is_some());
+        if left == 0 {
             return Ok(start.elapsed());
         }
         if start.elapsed() > Duration::from_secs(60) {
-            return Err("a NOP did not complete within 60 s; see `vyre doctor`".into());
+            return Err("a slot did not complete within 60 s; see `vyre doctor`".into());
         }
         std::hint::spin_loop();
     }

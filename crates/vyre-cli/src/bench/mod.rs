@@ -7,7 +7,9 @@ mod machine;
 mod ops;
 mod preemption;
 mod report;
+mod residency;
 mod samples;
+mod scale;
 mod stream;
 mod svg;
 mod throughput;
@@ -16,10 +18,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use vyre_runtime::protocol::geometry::Geometry;
+use vyre_runtime::protocol::geometry::{Counts, Geometry};
 use vyre_runtime::protocol::operation::Operation;
+use vyre_runtime::protocol::slot::Slot;
 use vyre_runtime::vk::{KernelConfig, SubmitFence, Vulkan};
-use vyre_runtime::{EngineKind, Runtime};
+use vyre_runtime::{EngineKind, Options, Runtime};
 
 use crate::{DeviceArgument, Failure, exit_code};
 use all::Effort;
@@ -59,6 +62,10 @@ benches! {
     Latency, latency;
     /// NOP slots per second from one producer, by the size of its batches, against the same kernel submitted and recorded.
     Throughput, throughput;
+    /// What it costs to keep workers resident: round trip and rate of NOPs with one, more and all of them.
+    Residency, residency;
+    /// How cost grows with slots, tiles, workers, tenants, producers and resources: flat where it should be.
+    Scale, scale;
     /// Bulk operations, beside a plain dispatch of the same code, Vulkan's own commands and a host thread.
     Ops, ops;
     /// A file into the resident kernel, beside fio, a read and a mapped loop, and b3sum.
@@ -88,6 +95,22 @@ pub(crate) const GIB: f64 = (1_u64 << 30) as f64;
 
 /// A kernel with this one operation: what is measured is the ring.
 pub(crate) const NOP_ONLY: u32 = 1 << Operation::Nop.code();
+
+/// The slot that costs nothing but its way.
+pub(crate) const NOP: Slot = Slot::new(Operation::Nop);
+
+/// Options of an engine whose slots are all NORMAL, and which parks soon behind its turn.
+pub(crate) fn options(counts: Counts, workers: Option<u32>, operations: u32) -> Result<Options, Failure> {
+    let slots = counts.slots;
+    let geometry = Geometry::with_offsets(counts, [0, 0, 0, slots, slots, slots])?;
+    Ok(Options { geometry, workers, park_after: Duration::from_millis(1), operations, ..Options::new(counts)? })
+}
+
+/// `first`, `factor` times that, and so on, and in the end `last`.
+pub(crate) fn steps(first: u32, factor: u32, last: u32) -> impl Iterator<Item = u32> {
+    let rising = std::iter::successors(Some(first), move |size| size.checked_mul(factor));
+    rising.take_while(move |size| *size < last).chain([last])
+}
 
 fn show_one((report, messages): (Report, u64), common: &Common) -> Result<ExitCode, Failure> {
     if common.json {

@@ -2,17 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use vyre_runtime::protocol::geometry::{Counts, Geometry, Priority};
-use vyre_runtime::protocol::operation::Operation;
+use vyre_runtime::Runtime;
+use vyre_runtime::protocol::geometry::{Counts, Priority};
 use vyre_runtime::protocol::ring::PublishError;
-use vyre_runtime::protocol::slot::Slot;
 use vyre_runtime::vk::{SubmitFence, Vulkan};
-use vyre_runtime::{Options, Runtime};
 
 use super::all::Effort;
 use super::report::{Axis, Curve, Goal, Plot, Ratio, Report, Row, Table};
 use super::samples::{SPREAD, spread};
-use super::{Common, NOP_ONLY, await_park, rival};
+use super::{Common, NOP, NOP_ONLY, await_park, options, rival};
 use crate::Failure;
 
 #[derive(clap::Args)]
@@ -35,7 +33,7 @@ impl Arguments {
 const MILLISECONDS: u64 = 300;
 
 /// Slots of the ring, all NORMAL.
-const SLOTS: u32 = 8192;
+pub(crate) const SLOTS: u32 = 8192;
 
 /// Slots published at once.
 const BATCHES: [usize; 5] = [1, 8, 64, 512, 2048];
@@ -48,19 +46,11 @@ const ROUNDS: usize = 5;
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
     let counts = Counts { slots: SLOTS, ..Counts::default() };
-    let geometry = Geometry::with_offsets(counts, [0, 0, 0, SLOTS, SLOTS, SLOTS])?;
-    let park_after = Duration::from_millis(1);
-    let options = Options {
-        geometry,
-        workers: arguments.common.workers,
-        park_after,
-        operations: NOP_ONLY,
-        ..Options::new(counts)?
-    };
+    let options = options(counts, arguments.common.workers, NOP_ONLY)?;
     let mut runtime = Runtime::open(&arguments.common.device.choice(), &options)?;
     let mut rivals: Vec<(SubmitFence, Vulkan)> = Vec::new();
     for dispatches in [1, RECORDED] {
-        rivals.extend(rival(&runtime, geometry, dispatches)?);
+        rivals.extend(rival(&runtime, options.geometry, dispatches)?);
     }
     let time = Duration::from_millis(arguments.milliseconds);
     let mut samples = vec![Vec::new(); BATCHES.len() + rivals.len()];
@@ -84,8 +74,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
 }
 
 /// Slots per second in batches of this size, with the ring kept as full as it gets.
-fn live(runtime: &mut Runtime, batch: usize, time: Duration) -> Result<f64, Failure> {
-    let slots = vec![Slot::new(Operation::Nop); batch];
+pub(crate) fn live(runtime: &mut Runtime, batch: usize, time: Duration) -> Result<f64, Failure> {
+    let slots = vec![NOP; batch];
     let before = runtime.tally().done;
     let start = Instant::now();
     while start.elapsed() < time {

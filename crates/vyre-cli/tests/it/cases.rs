@@ -244,6 +244,26 @@ pub(crate) fn bench_throughput_prints_rates(device: &str) {
     assert_eq!((names.len(), ratios.len()), if device == "reference" { (5, 0) } else { (7, 2) });
 }
 
+pub(crate) fn bench_residency_compares_numbers_of_workers(device: &str) {
+    let arguments = ["residency", "--samples", "200", "--milliseconds", "2", "--workers"];
+    let (names, ratios) = bench(&[&arguments[..], &["5"]].concat(), device);
+    // One table of round trips and one of rates.
+    assert_eq!(names, ["1 worker", "4 workers", "5 workers"].repeat(2));
+    assert_eq!(ratios.len(), 2);
+    let (names, ratios) = bench(&[&arguments[..], &["1"]].concat(), device);
+    assert_eq!((names, ratios.len()), (["1 worker"].repeat(2).into_iter().map(Into::into).collect(), 0));
+}
+
+pub(crate) fn bench_scale_grows_everything(device: &str) {
+    let arguments = ["scale", "--largest", "256", "--samples", "10", "--workers", "2"];
+    let (names, ratios) = bench(&arguments, device);
+    let [slots, tiles, workers] = [&["64", "256"][..], &["1", "10", "100", "256"], &["1", "2"]];
+    let [tenants, producers] = [&["1", "16", "256"][..], &["1", "2", "4", "8"]];
+    assert_eq!(names, [slots, tiles, workers, tenants, producers, tiles].concat());
+    // All that should be flat but the time of a tile, for which thousands are needed.
+    assert_eq!(ratios.len(), 4 + 1 + 3 + 1 + 2);
+}
+
 pub(crate) fn bench_preemption_prints_percentiles(device: &str) {
     let (names, ratios) = bench(&["preemption", "--samples", "100"], device);
     assert_eq!((names, ratios.len()), (vec!["idle".to_owned(), "beside LOW work".to_owned()], 1));

@@ -47,6 +47,8 @@ on_every_engine! {
     doctor_finds_the_engine_fit => doctor, device_doctor;
     bench_latency_prints_percentiles => bench, device_bench;
     bench_throughput_prints_rates => throughput, device_throughput;
+    bench_residency_compares_numbers_of_workers => residency, device_residency;
+    bench_scale_grows_everything => scale, device_scale;
     bench_ops_compares_every_operation => ops, device_ops;
     bench_stream_reads_a_file_in_every_way => stream, device_stream;
     bench_preemption_prints_percentiles => preemption, device_preemption;

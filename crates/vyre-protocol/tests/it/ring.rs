@@ -115,6 +115,28 @@ fn d28_more_slots_than_the_partition_has_are_refused() {
 }
 
 #[test]
+fn what_is_free_ends_at_the_oldest_outstanding_slot_in_any_order_of_completion() {
+    let (mut ring, memory) = ring(20);
+    let mut published = 0;
+    let mut outstanding = Vec::new();
+    for position in 0..1000_u32 {
+        // As many as there is room for, and not one more.
+        let room = ring.free(Priority::Normal);
+        published += u64::from(room);
+        outstanding.extend(ring.publish_all(Priority::Normal, &vec![NOP; room as usize]).unwrap());
+        assert_eq!(ring.free(Priority::Normal), 0);
+        assert!(matches!(ring.publish(Priority::Normal, &NOP), Err(PublishError::Occupied { .. })));
+        let number = outstanding.swap_remove(position as usize * 7 % outstanding.len());
+        complete(&ring, &memory, position, Priority::Normal, number);
+        assert_eq!(ring.reap().unwrap().unwrap().ticket.number, number);
+        let oldest = outstanding.iter().copied().min().unwrap_or(published);
+        assert_eq!(u64::from(ring.free(Priority::Normal)), 4 - (published - oldest));
+    }
+    ring.cancel_outstanding();
+    assert_eq!(ring.free(Priority::Normal), 4);
+}
+
+#[test]
 fn an_empty_partition_takes_nothing_and_does_not_panic() {
     let (mut ring, _) = ring(3);
     assert_eq!(ring.free(Priority::Critical), 0);
