@@ -25,6 +25,7 @@ mod quantum;
 mod relay;
 mod resident;
 mod rival;
+mod start;
 
 pub use device::{DeviceKind, DeviceQuirks, DeviceReport, MemoryPlan};
 pub use error::{DeviceLost, ImportError, LoadError, MemoryError, OpenError, VulkanError};
@@ -34,3 +35,4 @@ pub use plain::{Bulk, Parts, PlainDevice, PlainError, Recorded};
 pub use relay::{Quanta, RelaySpan, RelaySpans};
 pub use resident::{KernelConfig, Resident, ResidentInfo};
 pub use rival::SubmitFence;
+pub use start::StartTimes;
