@@ -42,6 +42,9 @@ enum Command {
     /// Measure the ring against what one would use instead.
     #[command(subcommand)]
     Bench(bench::Command),
+    /// One start of `vyre bench start`, in a process of its own.
+    #[command(hide = true)]
+    StartOnce(bench::Once),
 }
 
 /// Where to run.
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Trace(arguments) => trace::run(&arguments),
         Command::Bench(command) => bench::run(&command),
+        Command::StartOnce(arguments) => bench::run_once(&arguments),
     };
     let code = result.unwrap_or_else(|error| {
         eprintln!("vyre: {error}");

@@ -8,6 +8,7 @@ mod ops;
 mod preemption;
 mod report;
 mod samples;
+mod start;
 mod stream;
 mod svg;
 mod throughput;
@@ -25,6 +26,7 @@ use crate::{DeviceArgument, Failure, exit_code};
 use all::Effort;
 use machine::Machine;
 use report::{Report, Run};
+pub(crate) use start::{Once, run_once};
 
 /// Runs a bench, and gives what it found and how many messages the validation layer had.
 type Bench = fn(Common, Effort) -> Result<(Report, u64), Failure>;
@@ -65,6 +67,8 @@ benches! {
     Stream, stream;
     /// Round trip of a CRITICAL slot, idle and beside slots of 10,000 tiles in the LOW partition.
     Preemption, preemption;
+    /// From nothing to the first completion, in fresh processes, with warm and with cold caches.
+    Start, start;
 }
 
 /// What all benches take.
