@@ -52,6 +52,9 @@ enum Command {
     /// Measure the ring against what one would use instead.
     #[command(subcommand)]
     Bench(bench::Command),
+    /// One start of `vyre bench start`, in a process of its own.
+    #[command(hide = true)]
+    StartOnce(bench::Once),
 }
 
 /// Where to run.
@@ -88,6 +91,7 @@ fn main() -> ExitCode {
         Command::Disasm(arguments) => programs::disassemble(&arguments),
         Command::Check(arguments) => programs::check(&arguments),
         Command::Bench(command) => bench::run(&command),
+        Command::StartOnce(arguments) => bench::run_once(&arguments),
     };
     let code = result.unwrap_or_else(|error| {
         eprintln!("vyre: {error}");

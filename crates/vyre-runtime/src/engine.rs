@@ -12,9 +12,9 @@ use vyre_protocol::operation::Operation;
 use vyre_protocol::ring::RingMemory;
 use vyre_protocol::words::SharedWords;
 use vyre_reference::{Reference, Span, WorkerSpans};
-use vyre_vk::{DeviceKind, DeviceLost, KernelConfig, RelaySpans, Resident, Vulkan};
+use vyre_vk::{DeviceKind, DeviceLost, KernelConfig, RelaySpans, Resident, StartTimes, Vulkan};
 
-use crate::device::Chosen;
+use crate::device::{Chosen, DeviceChoice, choose};
 use crate::error::OpenError;
 use crate::options::Options;
 
@@ -102,6 +102,10 @@ pub struct EngineInfo {
     pub max_allocation: u64,
     /// Alignment of importable host pages; `None` where nothing is imported.
     pub import_alignment: Option<u64>,
+    /// How long the choice took: loading Vulkan, and looking at its devices.
+    pub choice: Duration,
+    /// How long the steps behind it took.
+    pub start: StartTimes,
 }
 
 impl fmt::Display for EngineInfo {
@@ -136,8 +140,15 @@ pub(crate) enum Engine {
 }
 
 impl Engine {
-    pub(crate) fn open(chosen: Chosen, options: &Options, epoch: Instant) -> Result<(Engine, EngineInfo), OpenError> {
+    /// `epoch`: when the opening began.
+    pub(crate) fn open(
+        choice: &DeviceChoice,
+        options: &Options,
+        epoch: Instant,
+    ) -> Result<(Engine, EngineInfo), OpenError> {
         let (geometry, trace) = (options.geometry, options.trace_events > 0);
+        let chosen = choose(choice, options.validation)?;
+        let choice = epoch.elapsed();
         match chosen {
             Chosen::Reference { why } => {
                 let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
@@ -158,6 +169,8 @@ impl Engine {
                     why,
                     max_allocation: u64::MAX,
                     import_alignment: None,
+                    choice,
+                    start: StartTimes { launch: epoch.elapsed() - choice, ..StartTimes::default() },
                 };
                 Ok((Engine::Reference(reference), info))
             }
@@ -185,6 +198,8 @@ impl Engine {
                     why,
                     max_allocation: found.max_allocation,
                     import_alignment: found.import_alignment,
+                    choice,
+                    start: resident.start_times(),
                 };
                 Ok((Engine::Vulkan { resident: Box::new(resident), vulkan }, info))
             }

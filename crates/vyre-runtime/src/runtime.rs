@@ -17,7 +17,7 @@ use vyre_protocol::status::Counters;
 use vyre_protocol::tenants::{Revocation, TenantConfig, TenantError, TenantUsage};
 use vyre_vk::{DeviceKind, MemoryUse};
 
-use crate::device::{DeviceChoice, choose};
+use crate::device::DeviceChoice;
 use crate::dispatch::Staged;
 use crate::engine::{BulkVisibility, Engine, EngineInfo, EngineKind, Quanta, Words};
 use crate::error::{AbortReport, LossReport, OpenError, ResourceError, WaitError};
@@ -65,7 +65,7 @@ impl Runtime {
         let opened = Instant::now();
         let traced = options.trace_events > 0;
         let recorder = traced.then(|| Box::new(Recorder::new(opened, options.trace_events, options.geometry)));
-        let (engine, info) = Engine::open(choose(choice, options.validation)?, options, opened)?;
+        let (engine, info) = Engine::open(choice, options, opened)?;
         let ring = Ring::new(options.geometry, engine.ring_memory());
         let bulk = match info.kind {
             EngineKind::Reference | EngineKind::Vulkan(DeviceKind::Software) => BulkVisibility::Immediate,

@@ -26,6 +26,7 @@ mod quantum;
 mod relay;
 mod resident;
 mod rival;
+mod start;
 
 pub use device::{DeviceKind, DeviceQuirks, DeviceReport, MemoryPlan};
 pub use echo::Echo;
@@ -36,3 +37,4 @@ pub use plain::{Bulk, Parts, PlainDevice, PlainError, Recorded};
 pub use relay::{Quanta, RelaySpan, RelaySpans};
 pub use resident::{KernelConfig, Resident, ResidentInfo};
 pub use rival::SubmitFence;
+pub use start::StartTimes;

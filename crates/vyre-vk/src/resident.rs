@@ -22,6 +22,7 @@ use crate::kernel::{self, Kernel};
 use crate::memory::{Buffer, MemoryUse};
 use crate::quantum;
 use crate::relay::{Quanta, Relay, RelaySpans, Work};
+use crate::start::{StartTimes, Stopwatch};
 
 /// How to set up the kernel.
 #[derive(Debug, Clone)]
@@ -99,6 +100,7 @@ pub struct Resident {
     kernel: Arc<Kernel>,
     blocks: Blocks,
     info: ResidentInfo,
+    times: StartTimes,
     launch: Launch,
     config: KernelConfig,
     gpu: Arc<Gpu>,
@@ -178,21 +180,26 @@ const LAUNCH_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Resident {
     pub(crate) fn open(vulkan: &Vulkan, index: usize, config: &KernelConfig) -> Result<Resident, OpenError> {
+        let mut watch = Stopwatch::start();
         let gpu = Gpu::open(vulkan, index)?;
+        let device = watch.lap();
         let geometry = &config.geometry;
         if let Some(missing) = kernel::missing(&gpu.report, config.operations) {
             return Err(OpenError::Unfit { name: gpu.report.name.clone(), missing: vec![missing] });
         }
         let kernel = Arc::new(Kernel::new(&gpu, config.operations, config.trace)?);
+        let pipeline = watch.lap();
         let blocks = Blocks::allocate(&gpu, geometry)?;
         let mut quanta = quantum::Quanta::new(&gpu)?;
         blocks.reset(geometry, &mut quanta)?;
+        let memory = watch.lap();
         let report = &gpu.report;
         let workers = match config.workers {
             Some(workers) => workers.max(1),
             None if report.quirks.shares_processors => host_workers(),
             None => probe_workers(&kernel, &blocks, geometry, &mut quanta)?,
         };
+        let times = StartTimes { device, pipeline, memory, workers: watch.lap(), launch: Duration::ZERO };
         let info = ResidentInfo {
             name: report.name.clone(),
             driver: report.driver.clone(),
@@ -207,13 +214,19 @@ impl Resident {
         };
         let launch = blocks.launch(geometry, workers);
         let config = config.clone();
-        Ok(Resident { relay: None, quanta: Some(quanta), kernel, blocks, info, launch, config, gpu })
+        Ok(Resident { relay: None, quanta: Some(quanta), kernel, blocks, info, times, launch, config, gpu })
     }
 
     /// What was opened.
     #[must_use]
     pub fn info(&self) -> &ResidentInfo {
         &self.info
+    }
+
+    /// How long the steps of opening took, and of the newest launch.
+    #[must_use]
+    pub fn start_times(&self) -> StartTimes {
+        self.times
     }
 
     /// Memory for a [`Ring`](vyre_protocol::ring::Ring) over this kernel.
@@ -234,6 +247,7 @@ impl Resident {
     /// [`OpenError`] if the kernel refuses the regions, does not start, or the device is lost.
     pub fn launch(&mut self) -> Result<(), OpenError> {
         let Some(quanta) = self.quanta.take() else { return Ok(()) };
+        let start = Instant::now();
         let relay = Relay::start(Work {
             gpu: Arc::clone(&self.gpu),
             kernel: Arc::clone(&self.kernel),
@@ -246,12 +260,14 @@ impl Resident {
         })?;
         let relay = self.relay.insert(relay);
         let status = self.blocks.region(&self.config.geometry, RegionKind::Status);
-        let start = Instant::now();
         while start.elapsed() < LAUNCH_TIMEOUT {
             relay.health()?;
             let report = status.as_ref().and_then(|status| LaunchReport::load(status).ok().flatten());
             match report {
-                Some(LaunchReport { fault: LaunchFault::None, .. }) => return Ok(()),
+                Some(LaunchReport { fault: LaunchFault::None, .. }) => {
+                    self.times.launch = start.elapsed();
+                    return Ok(());
+                }
                 Some(LaunchReport { fault, region, .. }) => return Err(OpenError::Refused { fault, region }),
                 None => std::thread::sleep(Duration::from_micros(200)),
             }

@@ -10,6 +10,7 @@ mod report;
 mod residency;
 mod samples;
 mod scale;
+mod start;
 mod stream;
 mod svg;
 mod throughput;
@@ -28,6 +29,7 @@ use crate::{DeviceArgument, Failure, exit_code};
 use all::Effort;
 use machine::Machine;
 use report::{Report, Run};
+pub(crate) use start::{Once, run_once};
 
 /// Runs a bench, and gives what it found and how many messages the validation layer had.
 type Bench = fn(Common, Effort) -> Result<(Report, u64), Failure>;
@@ -72,6 +74,8 @@ benches! {
     Stream, stream;
     /// Round trip of a CRITICAL slot, idle and beside slots of 10,000 tiles in the LOW partition.
     Preemption, preemption;
+    /// From nothing to the first completion, in fresh processes, with warm and with cold caches.
+    Start, start;
 }
 
 /// What all benches take.

@@ -269,6 +269,19 @@ pub(crate) fn bench_preemption_prints_percentiles(device: &str) {
     assert_eq!((names, ratios.len()), (vec!["idle".to_owned(), "beside LOW work".to_owned()], 1));
 }
 
+pub(crate) fn bench_start_tells_where_the_time_goes(device: &str) {
+    let (names, ratios) = bench(&["start", "--starts", "1", "--workers", "1"], device);
+    let reference = ["process", "choice", "launch", "first NOP", "total"];
+    let vulkan = ["process", "choice", "device", "pipeline", "memory", "workers", "launch", "first NOP", "total"];
+    // NOP alone and all operations, each with warm and cold caches; two goals for warm ones, one for cold ones.
+    let (expected, goals) = if device == "reference" { (reference.to_vec(), 1) } else { (vulkan.repeat(4), 3) };
+    assert_eq!((names, ratios.len()), (expected.into_iter().map(str::to_owned).collect(), goals));
+    assert!(ratios.iter().all(|ratio| *ratio > 0.0), "{ratios:?}");
+    let output = vyre().args(["bench", "start", "--device", "no such device"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("a fresh process did not start the engine"), "{}", stderr(&output));
+}
+
 pub(crate) fn bench_latency_prints_percentiles(device: &str) {
     // Enough of them that the median is not one of those behind a wake-up, also where others use the processors.
     let (names, ratios) = bench(&["latency", "--samples", "4000"], device);
