@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use vyre_runtime::protocol::geometry::Counts;
+use vyre_runtime::protocol::operation::DEFAULT_OPERATIONS;
 use vyre_runtime::vk::StartTimes;
 use vyre_runtime::{EngineKind, Options, Runtime};
 
@@ -18,7 +19,7 @@ use super::all::Effort;
 use super::latency::round_trip;
 use super::report::{Goal, Ratio, Report, Row, Table};
 use super::samples::{SPREAD, spread};
-use super::{Common, NOP_ONLY};
+use super::{Common, NOP, NOP_ONLY};
 use crate::{DeviceArgument, Failure, VALIDATION_FAILED, exit_code};
 
 #[derive(clap::Args)]
@@ -59,7 +60,7 @@ pub(crate) struct Once {
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Kernel {
     Nop,
-    All,
+    Default,
 }
 
 /// What a process says of its start.
@@ -88,10 +89,10 @@ fn milliseconds(time: Duration) -> f64 {
 
 /// Starts, runs a NOP, and prints what that took.
 pub(crate) fn run_once(arguments: &Once) -> Result<ExitCode, Failure> {
-    let operations = if arguments.kernel == Kernel::Nop { NOP_ONLY } else { u32::MAX };
+    let operations = if arguments.kernel == Kernel::Nop { NOP_ONLY } else { DEFAULT_OPERATIONS };
     let options = Options { workers: arguments.workers, operations, ..Options::new(Counts::default())? };
     let mut runtime = Runtime::open(&arguments.device.choice(), &options)?;
-    let first = round_trip(&mut runtime)?;
+    let first = round_trip(&mut runtime, &[NOP])?;
     let engine = runtime.engine();
     let StartTimes { device, pipeline, memory, workers, launch } = engine.start;
     let steps = [
@@ -122,7 +123,7 @@ pub(crate) fn run_once(arguments: &Once) -> Result<ExitCode, Failure> {
 fn start(common: &Common, kernel: Kernel, caches: &Path) -> Result<(Started, bool), Failure> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["start-once", "--device", &common.device.device]);
-    command.args(["--kernel", if kernel == Kernel::Nop { "nop" } else { "all" }]);
+    command.args(["--kernel", if kernel == Kernel::Nop { "nop" } else { "default" }]);
     if let Some(workers) = common.workers {
         command.args(["--workers", &workers.to_string()]);
     }
@@ -159,11 +160,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
     let mut ways = vec![
         way(Kernel::Nop, true, "NOP alone, warm caches"),
         way(Kernel::Nop, false, "NOP alone, cold caches"),
-        way(Kernel::All, true, "all operations, warm caches"),
-        way(Kernel::All, false, "all operations, cold caches"),
+        way(Kernel::Default, true, "default operations, warm caches"),
+        way(Kernel::Default, false, "default operations, cold caches"),
     ];
     if !first.compiles {
-        ways = vec![way(Kernel::All, true, "host threads")];
+        ways = vec![way(Kernel::Default, true, "host threads")];
     }
     // The round before the others fills the caches that are to be warm.
     for round in 0..=arguments.starts {
@@ -209,7 +210,7 @@ impl Way {
         let (steps, limit, what) = match (self.warm, self.kernel) {
             (true, _) => (&[TOTAL][..], WARM_LIMIT, "total over 100 ms"),
             // llvmpipe compiles one half of it in the first dispatch.
-            (false, Kernel::All) => (&["pipeline", "launch"][..], COMPILE_LIMIT, "pipeline and launch over 3 s"),
+            (false, Kernel::Default) => (&["pipeline", "launch"][..], COMPILE_LIMIT, "pipeline and launch over 3 s"),
             (false, Kernel::Nop) => return None,
         };
         let sum = |start: &Vec<(String, f64)>| {

@@ -273,7 +273,7 @@ pub(crate) fn bench_start_tells_where_the_time_goes(device: &str) {
     let (names, ratios) = bench(&["start", "--starts", "1", "--workers", "1"], device);
     let reference = ["process", "choice", "launch", "first NOP", "total"];
     let vulkan = ["process", "choice", "device", "pipeline", "memory", "workers", "launch", "first NOP", "total"];
-    // NOP alone and all operations, each with warm and cold caches; two goals for warm ones, one for cold ones.
+    // NOP alone and default operations, each with warm and cold caches; two goals for warm ones, one for cold ones.
     let (expected, goals) = if device == "reference" { (reference.to_vec(), 1) } else { (vulkan.repeat(4), 3) };
     assert_eq!((names, ratios.len()), (expected.into_iter().map(str::to_owned).collect(), goals));
     assert!(ratios.iter().all(|ratio| *ratio > 0.0), "{ratios:?}");
