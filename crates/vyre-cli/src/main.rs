@@ -11,6 +11,7 @@ mod programs;
 mod run;
 mod trace;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -99,6 +100,14 @@ fn main() -> ExitCode {
     });
     interrupt::raise_again();
     code
+}
+
+/// Prints to stdout. A reader who has left has seen enough, so that is no error.
+fn print(text: impl std::fmt::Display) -> Result<(), Failure> {
+    match write!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Any error, as the one line that a user sees.

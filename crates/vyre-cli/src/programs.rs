@@ -1,13 +1,13 @@
 //! `vyre asm`, `vyre disasm`, `vyre check`: VIR0 programs as text and as containers.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use vyre_runtime::protocol::vir0::{self, AssembleError, Program};
 
-use crate::Failure;
+use crate::{Failure, print};
 
 #[derive(clap::Args)]
 pub(crate) struct Asm {
@@ -62,11 +62,8 @@ pub(crate) fn assemble(arguments: &Asm) -> Result<ExitCode, Failure> {
 }
 
 pub(crate) fn disassemble(arguments: &Disasm) -> Result<ExitCode, Failure> {
-    let text = vir0::disassemble(&load(&arguments.file)?);
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    print(vir0::disassemble(&load(&arguments.file)?))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) fn check(arguments: &Check) -> Result<ExitCode, Failure> {

@@ -3,7 +3,7 @@
 use super::machine::Machine;
 use super::report::{Broken, Report, Run};
 use super::{BENCHES, Bench, Common};
-use crate::Failure;
+use crate::{Failure, print};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -38,7 +38,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(Run, u64), Failure> {
     let effort = if arguments.quick { Effort::Quick } else { Effort::Full };
     let machine = Machine::of(&arguments.common)?;
     if !arguments.common.json {
-        println!("{machine}");
+        print(format_args!("{machine}\n"))?;
     }
     let (reports, broken, messages) = run_each(BENCHES, &arguments.common, effort);
     Ok((Run { machine, reports, broken }, messages))
@@ -48,12 +48,14 @@ fn run_each(benches: &[(&'static str, Bench)], common: &Common, effort: Effort) 
     let (mut reports, mut broken, mut messages) = (Vec::new(), Vec::new(), 0);
     for (place, (name, bench)) in benches.iter().enumerate() {
         eprintln!("vyre: bench {name}, {} of {}", place + 1, benches.len());
-        match bench(common.clone(), effort) {
+        let shown = bench(common.clone(), effort).and_then(|found| {
+            if !common.json {
+                print(format_args!("\n== {name}\n{}", found.0))?;
+            }
+            Ok(found)
+        });
+        match shown {
             Ok((report, more)) => {
-                if !common.json {
-                    println!("\n== {name}");
-                    report.print();
-                }
                 messages += more;
                 reports.push(report);
             }

@@ -25,7 +25,7 @@ use vyre_runtime::protocol::slot::Slot;
 use vyre_runtime::vk::{KernelConfig, SubmitFence, Vulkan};
 use vyre_runtime::{EngineKind, Options, Runtime};
 
-use crate::{DeviceArgument, Failure, exit_code};
+use crate::{DeviceArgument, Failure, exit_code, print};
 use all::Effort;
 use machine::Machine;
 use report::{Report, Run};
@@ -118,9 +118,9 @@ pub(crate) fn steps(first: u32, factor: u32, last: u32) -> impl Iterator<Item = 
 
 fn show_one((report, messages): (Report, u64), common: &Common) -> Result<ExitCode, Failure> {
     if common.json {
-        println!("{}", serde_json::to_string(&report)?);
+        print(serde_json::to_string(&report)? + "\n")?;
     } else {
-        report.print();
+        print(&report)?;
     }
     if let Some(path) = &common.html {
         write_page(path, &Run { machine: Machine::of(common)?, reports: vec![report], broken: Vec::new() })?;
@@ -130,7 +130,7 @@ fn show_one((report, messages): (Report, u64), common: &Common) -> Result<ExitCo
 
 fn show_all((run, messages): (Run, u64), common: &Common) -> Result<ExitCode, Failure> {
     if common.json {
-        println!("{}", serde_json::to_string(&run)?);
+        print(serde_json::to_string(&run)? + "\n")?;
     }
     if let Some(path) = &common.html {
         write_page(path, &run)?;

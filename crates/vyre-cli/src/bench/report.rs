@@ -124,22 +124,23 @@ impl Ratio {
     }
 }
 
-impl Report {
-    /// Prints it for a reader at a terminal.
-    pub(crate) fn print(&self) {
-        println!("{}", self.engine);
+/// For a reader at a terminal.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.engine)?;
         for table in &self.tables {
-            println!("\n{table}");
+            writeln!(f, "\n{table}")?;
         }
         if !self.ratios.is_empty() {
-            println!();
+            writeln!(f)?;
         }
         for ratio in &self.ratios {
-            println!("{ratio}");
+            writeln!(f, "{ratio}")?;
         }
         for note in &self.notes {
-            println!("note: {note}");
+            writeln!(f, "note: {note}")?;
         }
+        Ok(())
     }
 }
 

@@ -60,6 +60,9 @@ fn a_reader_of_the_output_may_leave() {
     let output = Command::new("sh").args(["-c", &script]).output().unwrap();
     assert!(output.status.success());
     assert!(!stderr(&output).contains("panicked"), "{}", stderr(&output));
+    let script = format!("{} bench latency --samples 100 --device reference | true", vyre.display());
+    let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", stderr(&output));
 }
 
 /// The shell that lowers a limit and becomes the binary.
