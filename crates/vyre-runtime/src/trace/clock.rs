@@ -21,6 +21,9 @@ pub(crate) struct Bounds {
     /// Smallest difference between two readings that follow each other, other than 0: at least what the clock ticks in.
     tick: Option<u64>,
     last: u64,
+    /// Newest reading as the device gave it, and what the laps of its low word come to where the high word stands still.
+    newest: u64,
+    laps: u64,
     earliest: f64,
     latest: f64,
 }
@@ -52,7 +55,28 @@ fn since(clock: u64, base: u64) -> f64 {
     clock.wrapping_sub(base).cast_signed() as f64
 }
 
+/// Most nanoseconds by which bounds may be broken; beyond, the readings are not of one clock.
+const MOST_SLACK: f64 = 1e6;
+
+/// A lap of the low word of a reading.
+const LAP: u64 = 1 << 32;
+
 impl Bounds {
+    /// A reading as it would be if the high word counted: llvmpipe's stands still. Readings of several workers come in nearly the
+    /// order in which they were made, so one that lies far back is of the next lap, unless the high word says otherwise.
+    pub(crate) fn unwrap(&mut self, clock: u64) -> u64 {
+        let same_lap = clock / LAP == self.newest / LAP;
+        let ahead = clock.wrapping_sub(self.newest).cast_signed();
+        if same_lap && self.laps > 0 && ahead > (LAP / 2).cast_signed() {
+            return clock + self.laps - LAP;
+        }
+        if same_lap && ahead < -(LAP / 2).cast_signed() {
+            self.laps += LAP;
+        }
+        self.newest = clock;
+        clock.wrapping_add(self.laps)
+    }
+
     /// Tells when a tile began and ended by the device's clock, when the host had its slot published, if that is known, and when it
     /// saw its record, in nanoseconds.
     pub(crate) fn add(&mut self, [start, end]: [u64; 2], published: Option<f64>, seen: f64) {
@@ -70,7 +94,7 @@ impl Bounds {
         add(&mut self.after, (-end, -seen));
     }
 
-    /// The line in the middle of those that break no bound. `None` while the readings tell nothing.
+    /// The line in the middle of those that break no bound. `None` while the readings tell nothing, or contradict each other.
     pub(crate) fn line(&self) -> Option<Line> {
         let (mut before, mut after) = (self.before.clone(), self.after.clone());
         keep_hull(&mut before);
@@ -86,6 +110,9 @@ impl Bounds {
         let best = highest_at([0.0, steepest], room);
         // A clock that ticks coarsely or drifts breaks bounds by a little; they give way by as much.
         let slack = (-room(best) / 2.0).max(0.0);
+        if slack > MOST_SLACK {
+            return None;
+        }
         let allowed = |slope: f64| room(slope) + 2.0 * slack >= 0.0;
         let slopes = [edge(best, 0.0, allowed), edge(best, steepest, allowed)];
         // The middle of what is possible, and how far it goes to either side.
@@ -207,6 +234,34 @@ mod tests {
         assert!((1024.0..5000.0).contains(&error), "{error} ns");
         // So coarse that bounds break.
         check(1.0, 65_536.0, 10_000, 1e6);
+    }
+
+    #[test]
+    fn a_high_word_that_stands_still_is_made_up_for() {
+        let (mut bounds, mut now) = (Bounds::default(), 0.0);
+        let clock = |time: f64| (time as u64 + 4_200_000_000) & (LAP - 1);
+        let mut readings = Vec::new();
+        for _ in 0..1000 {
+            // The tiles of two workers, whose records come the wrong way round.
+            for start in [now + 5000.0, now + 1000.0] {
+                let reading = [start, start + 2000.0].map(|time| bounds.unwrap(clock(time)));
+                bounds.add(reading, Some(now), now + 9000.0);
+                readings.push((start, reading[0]));
+            }
+            now += 2e7;
+        }
+        let line = bounds.line().unwrap();
+        assert!(line.error < 10_000.0, "{line:?}");
+        assert!(readings.iter().all(|(time, reading)| (line.host(*reading) - time).abs() <= line.error));
+    }
+
+    #[test]
+    fn readings_of_no_one_clock_give_no_line() {
+        let mut bounds = Bounds::default();
+        for (clock, time) in [(10, 1e9), (4_000_000_000, 1.1e9), (20, 1.2e9), (4_000_000_010, 1.3e9)] {
+            bounds.add([clock, clock + 5], Some(time), time + 1000.0);
+        }
+        assert!(bounds.line().is_none());
     }
 
     #[test]

@@ -135,6 +135,7 @@ impl Recorder {
     pub(crate) fn tile(&mut self, record: TileRecord) {
         let seen = self.now();
         let TileRecord { tile, operation, worker, tenant, wire_ticket, priority, clock } = record;
+        let clock = if clock == [0, 0] { clock } else { clock.map(|reading| self.bounds.unwrap(reading)) };
         // The newest ticket with this wire form. `Partition::widen` knows outstanding ones only; this may have been reaped by now.
         let (partition, published) = (self.geometry.partition(priority), self.published[priority.index()]);
         let modulus = u64::from(partition.modulus().max(1));

@@ -83,7 +83,9 @@ fn check_slots(trace: &Trace, error: Duration) {
         own.sort_by_key(|tile| tile.tile);
         assert!(own.iter().map(|tile| tile.tile).eq(0..slot.tiles), "{slot:?}: {own:?}");
         for tile in own {
-            let inside = tile.start + error >= slot.published && tile.end <= slot.reaped + error;
+            // A record may be seen behind its slot's completion: another worker that has yet to write one before it holds it up.
+            let ended = trace.clock == TraceClock::Seen || tile.end <= slot.reaped + error;
+            let inside = tile.start + error >= slot.published && ended;
             assert!(inside && tile.start <= tile.end, "{slot:?} {tile:?} {error:?}");
             assert_eq!((tile.operation, tile.tenant), (slot.operation, slot.tenant));
         }
