@@ -84,19 +84,6 @@ uint run_tile(inout Worker worker, Look look, Claim claim) {
     return min(taken, 1u);
 }
 
-// Claims at the front of a partition and runs what it gets.
-void act(inout Worker worker, Look look) {
-    // Partitions that stood back get another chance when there is nothing else.
-    if ((look.seen & SEEN_WORK & ~worker.blocked) == 0u) { worker.blocked = 0u; }
-    Claim claim = choose(worker, look.seen);
-    uint taken = HAS_SCALARS ? run_scalars(worker, look, claim) : 0u;
-    if (taken == 0u) { taken = run_tile(worker, look, claim); }
-    count_claimed(worker, claim, taken);
-    if (taken != 0u) { worker.looks = 0u; }
-    // What is there cannot be taken: by this worker not now, or by nobody until a fence passes.
-    if (taken == 0u) { pause(worker); }
-}
-
 void enter() {
     load_geometry();
     if (LANE == 0u) {
@@ -142,25 +129,50 @@ void share(Look look) {
     if ((look.seen & SEEN_WORK) == 0u || (look.seen & SEEN_LEAVE) != 0u) { mirror(look); }
 }
 
-void main() {
-    if (!check_launch()) { return; }
-    enter();
-    Worker worker = Worker(launch.fuel, 0u, 0u, 0u, 0u, 0u, 0u, 0u, false);
-    bool cut = true;
+// Looks, and takes scalar slots, until there is something else at a front. Gives whether the worker must leave. A loop between
+// await_work's and main's, for the same reason as that one: a worker that runs scalar slots must not pass by the operations.
+bool serve_scalars(inout Worker worker, out Look look, out Claim claim) {
+    bool leaves = false;
     for (;;) {
-        Look look = await_work(worker);
+        look = await_work(worker);
         share(look);
         worker.busy += 1u;
         if ((look.seen & SEEN_SNAPSHOT) != 0u) {
             if (LANE == HOT_SNAPSHOT_SERVED) { local_store(LOCAL_HOT + HOT_SNAPSHOT_SERVED, look.polled); }
             publish_counters();
         }
-        if ((look.seen & SEEN_LEAVE) != 0u || worker.fuel < TILE_FUEL) {
+        leaves = (look.seen & SEEN_LEAVE) != 0u || worker.fuel < TILE_FUEL;
+        if (leaves) { break; }
+        worker.fuel -= TURN_FUEL;
+        if ((look.seen & SEEN_WORK) == 0u) { continue; }
+        // Partitions that stood back get another chance when there is nothing else.
+        if ((look.seen & SEEN_WORK & ~worker.blocked) == 0u) { worker.blocked = 0u; }
+        claim = choose(worker, look.seen);
+        uint taken = HAS_SCALARS ? run_scalars(worker, look, claim) : 0u;
+        if (taken == 0u) { break; }
+        count_claimed(worker, claim, taken);
+        worker.looks = 0u;
+    }
+    return leaves;
+}
+
+void main() {
+    if (!check_launch()) { return; }
+    enter();
+    Worker worker = Worker(launch.fuel, 0u, 0u, 0u, 0u, 0u, 0u, 0u, false);
+    bool cut = true;
+    for (;;) {
+        Look look;
+        Claim claim;
+        if (serve_scalars(worker, look, claim)) {
             cut = false;
             break;
         }
-        worker.fuel -= TURN_FUEL;
-        if ((look.seen & SEEN_WORK) != 0u) { act(worker, look); }
+        uint taken = run_tile(worker, look, claim);
+        count_claimed(worker, claim, taken);
+        if (taken != 0u) { worker.looks = 0u; }
+        // What is there cannot be taken: by this worker not now, or by nobody until a fence passes.
+        else { pause(worker); }
     }
     leave(worker, cut);
 }
