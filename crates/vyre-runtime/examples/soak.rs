@@ -217,7 +217,7 @@ impl Epoch<'_> {
                 Err(error) => return Err(error.into()),
             }
             self.reap()?;
-            std::thread::yield_now();
+            self.runtime.pause(start.elapsed(), Duration::from_millis(1));
         };
         let named = tickets.map(|number| Ticket { priority, number });
         self.fates.extend(named.zip(slots.iter().map(|(_, fate)| (*fate, tenant))));
