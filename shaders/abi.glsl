@@ -89,11 +89,17 @@ const uint COUNTER_QUANTA = 6u;
 const uint COUNTER_RESIDENT_PEAK = 7u;
 const uint LOCAL_LOG_TAIL = 53u;
 const uint LOCAL_SLOT_STATES = 64u;
-const uint SLOT_STATE_WORDS = 4u;
-const uint STATE_TILES = 0u;
+const uint SLOT_STATE_WORDS = 5u;
+const uint STATE_PHASE = 0u;
 const uint STATE_DONE = 1u;
 const uint STATE_FAULT = 2u;
 const uint STATE_FAULT_WORD = 3u;
+const uint STATE_COUNTER = 4u;
+const uint PHASE_FREE = 0u;
+const uint PHASE_TAKEN = 1u;
+const uint PHASE_OPEN = 2u;
+const uint TILE_COUNT_BITS = 20u;
+const uint NO_TILES_LEFT = 524288u;
 
 // VIR0.
 const uint VIR_GROUP = 256u;
@@ -145,7 +151,7 @@ const uint REGION_DEBUG_LOG = 6u;
 const uint REGION_IO_REQUESTS = 7u;
 const uint REGION_LOCAL = 8u;
 const uint REGION_FIXED_BYTES[9] = uint[](192u, 64u, 64u, 64u, 192u, 64u, 64u, 64u, 256u);
-const uint REGION_ELEMENT_BYTES[9] = uint[](32u, 64u, 32u, 16u, 4u, 64u, 64u, 64u, 16u);
+const uint REGION_ELEMENT_BYTES[9] = uint[](32u, 64u, 32u, 16u, 4u, 64u, 64u, 64u, 20u);
 const uint REGION_ELEMENT_COUNT[9] = uint[](5u, 4u, 7u, 9u, 6u, 4u, 8u, 9u, 4u);
 const uint REGION_ROUNDED[9] = uint[](0u, 0u, 0u, 1u, 0u, 1u, 1u, 1u, 0u);
 

@@ -25,6 +25,7 @@ struct Worker {
     uint turns;
     uint idle_turns;
     uint tiles;
+    uint stray;       // the counter in which it has found a tile left of another slot than it meant, or 0
     bool leased;      // holds the poll lease
 };
 
@@ -164,31 +165,75 @@ bool is_scalar(uint operation, uint tiles) {
     return HAS_SCALARS && tiles == 1u && operation <= OP_LAST && (OPERATIONS & SCALAR_OPERATIONS & 1u << operation) != 0u;
 }
 
+const bool HAS_FENCE = (OPERATIONS >> OP_FENCE & 1u) != 0u;
+bool is_fence() { return HAS_FENCE && s_slot[SLOT_OPERATION] == OP_FENCE; }
+
 // What lane 0 got: 0 for nothing, or one of these.
 shared uint s_taken;
-const bool HAS_FENCE = (OPERATIONS >> OP_FENCE & 1u) != 0u;
-
 const uint TAKEN = 1u;
 // Another tile of the slot has faulted, so this one is spared.
 const uint TAKEN_SPARED = 2u;
+// It was counted for another slot.
+const uint TAKEN_STRAY = 3u;
 
-bool is_fence() { return HAS_FENCE && s_slot[SLOT_OPERATION] == OP_FENCE; }
+// Tiles that were left, the one that was taken included, and whether the counter counts for the claim's generation.
+uint tiles_left(uint counter) {
+    uint count = counter & (1u << TILE_COUNT_BITS) - 1u;
+    return count - min(count, NO_TILES_LEFT);
+}
+bool counts_for(Claim claim, uint counter) { return (counter ^ claim.generation << TILE_COUNT_BITS) >> TILE_COUNT_BITS == 0u; }
 
-// Takes one tile of the loaded slot; advances the front past a slot that has none left, but not past a fence: only what completes
-// that does. The tag in the tiles word makes a stale front harmless: with the tag behind, this worker's view is old, and nothing is done. Only lane 0 runs this.
-uint take_from(Claim claim, uint tiles) {
-    uint tag = tiles >> 16;
-    bool ours = tag == (claim.generation & 0xffffu);
-    bool left = ours && claim.tile < claim.tiles && !is_scalar(s_slot[SLOT_OPERATION], s_slot[SLOT_TILES]);
-    bool taken = left && local_swap(state_word(claim.index, STATE_TILES), tiles, tiles + 1u);
-    bool last = taken && claim.tile + 1u == claim.tiles;
-    if ((last || (ours ? !left : tag == (next_generation(claim) & 0xffffu))) && !is_fence()) {
+// The phase word of the claim's generation.
+uint phase_word(Claim claim, uint phase) { return claim.generation << 16 | phase; }
+
+// Takes a slot that is free: its only tile, or the first, and then the others are counted. Only lane 0 runs this.
+bool open_slot(Claim claim) {
+    uint word = state_word(claim.index, STATE_PHASE);
+    if (!local_swap(word, phase_word(claim, PHASE_FREE), phase_word(claim, PHASE_TAKEN))) { return false; }
+    s_counter = claim.generation << TILE_COUNT_BITS | NO_TILES_LEFT + claim.tiles;
+    if (claim.tiles > 1u) {
+        // Released twice: who finds the counter need not have seen the phase.
+        local_store_release(state_word(claim.index, STATE_COUNTER), s_counter - 1u);
+        local_store_release(word, phase_word(claim, PHASE_OPEN));
+    }
+    return true;
+}
+
+// Whether there is nothing left to take of the slot, as far as this worker has seen.
+bool is_exhausted(Claim claim) {
+    if (s_phase >> 16 != (claim.generation & 0xffffu)) { return s_phase >> 16 == (next_generation(claim) & 0xffffu); }
+    if (claim.tiles == 1u) { return s_phase != phase_word(claim, PHASE_FREE); }
+    return counts_for(claim, s_counter) && tiles_left(s_counter) == 0u;
+}
+
+// Takes one tile of the loaded slot. The tag in the phase word makes a stale front harmless: with the tag behind, this worker's view is
+// old, and nothing is done. Only lane 0 runs this.
+uint take_from(Claim claim) {
+    if (s_phase == phase_word(claim, PHASE_FREE)) {
+        bool scalar = is_scalar(s_slot[SLOT_OPERATION], s_slot[SLOT_TILES]);
+        return !scalar && open_slot(claim) ? TAKEN : 0u;
+    }
+    if (s_phase != phase_word(claim, PHASE_OPEN) || is_exhausted(claim)) { return 0u; }
+    s_counter = local_add(state_word(claim.index, STATE_COUNTER), 0xffffffffu);
+    if (tiles_left(s_counter) == 0u) { return 0u; }
+    return counts_for(claim, s_counter) ? TAKEN : TAKEN_STRAY;
+}
+
+// Takes one tile, or the one that was counted for another slot than this one, as it now turns out to be. Advances the front past a slot that
+// has none left, but not past a fence: only what completes that does. Only lane 0 runs this.
+void take(Claim claim, uint stray) {
+    // Else it is reserved but not yet published, or our front is stale.
+    bool published = s_slot[SLOT_SEQUENCE] == claim.generation + 1u;
+    // A fence is taken when all slots before it have completed; until then the partition gives nothing.
+    bool held = is_fence() && s_slot[SLOT_ARGS] != local_load(LOCAL_COMPLETED + claim.priority);
+    s_taken = stray != 0u ? TAKEN : published && !held ? take_from(claim) : 0u;
+    if (stray != 0u) { s_counter = stray; }
+    bool last = s_taken == TAKEN && tiles_left(s_counter) == 1u;
+    if (last) { local_add(LOCAL_COUNTERS + COUNTER_CLAIMED, 1u); }
+    if ((last || published && is_exhausted(claim)) && !is_fence()) {
         local_swap_relaxed(LOCAL_HOT + claim.priority, claim.ticket, ticket_behind(claim, 1u));
     }
-    if (last) { local_add(LOCAL_COUNTERS + COUNTER_CLAIMED, 1u); }
-    if (!taken) { return 0u; }
-    bool spared = claim.tiles > 1u && local_load(state_word(claim.index, STATE_FAULT)) != FAULT_NONE;
-    return spared ? TAKEN_SPARED : TAKEN;
+    if (s_taken == TAKEN && claim.tiles > 1u && s_fault != FAULT_NONE) { s_taken = TAKEN_SPARED; }
 }
 
 // Leaves what was seen at the host to the other workers. Behind a meet_device, so that a slot whose doorbell they see is there.
@@ -203,17 +248,20 @@ bool leaves_work(Look look, Claim claim, uint taken) {
     return s_ahead[claim.priority] > taken || (mask & (mask - 1u)) != 0u || claim.tile + 1u < claim.tiles;
 }
 
-// Takes a tile of the loaded slot. The lanes read the slot's context while lane 0 waits for memory.
-uint take_tile(inout Claim claim) {
-    uint tiles = s_tiles;
-    claim.tile = tiles & 0xffffu;
+// Takes a tile of the loaded slot. The lanes read the slot's context while lane 0 waits for memory. A tile that was counted for another slot
+// stays with the worker: its next claim is on what stands there now.
+uint take_tile(inout Worker worker, inout Claim claim) {
+    if (worker.stray != 0u) {
+        uint first = s_first[claim.priority];
+        bool above = claim.above;
+        claim = claim_on(claim.priority, (s_slot[SLOT_SEQUENCE] - 1u) * s_length[claim.priority] + claim.index - first);
+        claim.above = above;
+    }
     claim.tiles = clamp(s_slot[SLOT_TILES], 1u, MAX_TILES);
-    // Else it is reserved but not yet published, or our front is stale.
-    bool published = s_slot[SLOT_SEQUENCE] == claim.generation + 1u;
-    // A fence is taken when all slots before it have completed; until then the partition gives nothing.
-    bool held = is_fence() && s_slot[SLOT_ARGS] != local_load(LOCAL_COMPLETED + claim.priority);
-    if (LANE == 0u) { s_taken = published && !held ? take_from(claim, tiles) : 0u; }
+    if (LANE == 0u) { take(claim, worker.stray); }
     load_context();
     meet();
-    return s_taken;
+    claim.tile = claim.tiles - min(tiles_left(s_counter), claim.tiles);
+    worker.stray = s_taken == TAKEN_STRAY ? s_counter : 0u;
+    return worker.stray != 0u ? 0u : s_taken;
 }

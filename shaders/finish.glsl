@@ -41,7 +41,7 @@ uint completion_word(Claim claim, Verdict verdict) {
 void complete_slot(Claim claim, Verdict verdict) {
     meet_device();
     if (LANE == 0u) {
-        local_store(state_word(claim.index, STATE_TILES), next_generation(claim) << 16);
+        local_store(state_word(claim.index, STATE_PHASE), next_generation(claim) << 16 | PHASE_FREE);
         if (verdict.fault != FAULT_NONE) { local_add(LOCAL_COUNTERS + COUNTER_FAULTED, 1u); }
         s_position = local_add(LOCAL_COMPLETION_TAIL, 1u);
         // What is behind a fence is claimed when the fence has its place in the completion ring.

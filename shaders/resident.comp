@@ -40,7 +40,7 @@ void pause(inout Worker worker) {
     if (MAX_PAUSE == 0u || worker.leased || worker.looks < EAGER_LOOKS) { return; }
     uint loads = min(1u << min(worker.looks - EAGER_LOOKS, 16u), min(launch.workers / 4u, MAX_PAUSE));
     worker.fuel -= min(worker.fuel, loads);
-    uint place = state_word(gl_WorkGroupID.x % s_slots, STATE_TILES);
+    uint place = state_word(gl_WorkGroupID.x % s_slots, STATE_PHASE);
     uint seen = 0u;
     // `reserved` is 0, which no compiler knows: so each load waits for the one before.
     for (uint i = 0u; i < loads; ++i) { seen = local_load(place + (seen & launch.reserved)); }
@@ -70,7 +70,7 @@ Look await_work(inout Worker worker) {
 uint run_tile(inout Worker worker, Look look, Claim claim) {
     load_slot(claim.index);
     meet();
-    uint taken = take_tile(claim);
+    uint taken = take_tile(worker, claim);
     if (leaves_work(look, claim, min(taken, 1u))) { mirror(look); }
     if (taken != 0u) {
         Tile tile;
@@ -80,6 +80,11 @@ uint run_tile(inout Worker worker, Look look, Claim claim) {
         if (verdict.fault == FAULT_NONE) { verdict = outcome; }
         if (TRACE) { trace_tile(claim); }
         finish_tile(claim, verdict);
+    }
+    // The slot for which it was counted is there for all lanes from here on.
+    if (worker.stray != 0u) {
+        worker.fuel -= min(worker.fuel, TURN_FUEL);
+        meet_device();
     }
     return min(taken, 1u);
 }
@@ -159,12 +164,13 @@ bool serve_scalars(inout Worker worker, out Look look, out Claim claim) {
 void main() {
     if (!check_launch()) { return; }
     enter();
-    Worker worker = Worker(launch.fuel, 0u, 0u, 0u, 0u, 0u, 0u, 0u, false);
+    Worker worker = Worker(launch.fuel, 0u, 0u, 0u, 0u, 0u, 0u, 0u, 0u, false);
+    Look look;
+    Claim claim;
     bool cut = true;
     for (;;) {
-        Look look;
-        Claim claim;
-        if (serve_scalars(worker, look, claim)) {
+        // A worker does not leave with a tile that may be its own alone.
+        if (worker.stray == 0u && serve_scalars(worker, look, claim)) {
             cut = false;
             break;
         }

@@ -5,7 +5,7 @@ const uint RUN_LANES = LANES < RUN_SLOTS ? LANES : RUN_SLOTS;
 
 // A lane's slot.
 struct Scalar {
-    uint state;     // its tiles word
+    uint phase;     // with its tag
     uint sequence;
     uint operation;
     uint tiles;
@@ -27,7 +27,7 @@ shared uint s_rows[RUN_SLOTS * ROW_WORDS];
 
 Scalar load_scalar(Claim claim) {
     Scalar slot;
-    slot.state = local_load(state_word(claim.index, STATE_TILES));
+    slot.phase = local_load(state_word(claim.index, STATE_PHASE));
     slot.sequence = load(REGION_RING, slot_word(claim.index, SLOT_SEQUENCE));
     slot.operation = load(REGION_RING, slot_word(claim.index, SLOT_OPERATION));
     slot.tiles = load(REGION_RING, slot_word(claim.index, SLOT_TILES));
@@ -45,7 +45,7 @@ Scalar load_scalar(Claim claim) {
 
 // Whether the run goes on with this slot. One that others have taken, or completed, does not end it: the front passes that, too.
 bool continues_run(Claim claim, Scalar slot) {
-    uint tag = slot.state >> 16;
+    uint tag = slot.phase >> 16;
     bool known = tag == (claim.generation & 0xffffu) || tag == (next_generation(claim) & 0xffffu);
     return known && slot.sequence == claim.generation + 1u && is_scalar(slot.operation, slot.tiles);
 }
@@ -64,8 +64,8 @@ uint run_length(Claim claim, Scalar slot, bool there) {
 // Takes this lane's slot of the run. Beside the slots' own words the front is only a hint, so the order of the two does not matter:
 // it passes no slot that nobody has taken.
 bool take_scalar(Claim claim, Scalar slot, bool in_run) {
-    uint free = (claim.generation & 0xffffu) << 16;
-    bool taken = in_run && slot.state == free && local_swap(state_word(claim.index, STATE_TILES), free, free + 1u);
+    uint free = phase_word(claim, PHASE_FREE);
+    bool taken = in_run && slot.phase == free && local_swap(state_word(claim.index, STATE_PHASE), free, free + PHASE_TAKEN);
     if (taken) { atomicOr(s_takers, 1u << LANE); }
     return taken;
 }
@@ -142,7 +142,7 @@ void trace_scalar(Claim front, Scalar slot) {
 void complete_run(Claim front, Claim claim, bool taken, uint count) {
     meet();
     if (s_wrote != 0u) { meet_device(); }
-    if (taken) { local_store(state_word(claim.index, STATE_TILES), next_generation(claim) << 16); }
+    if (taken) { local_store(state_word(claim.index, STATE_PHASE), next_generation(claim) << 16 | PHASE_FREE); }
     if (LANE == 0u) { s_position = local_add(LOCAL_COMPLETION_TAIL, count); }
     meet();
     uint position = s_position;

@@ -8,7 +8,9 @@ shared uint s_resources;
 shared uint s_completion_records;
 shared uint s_log_records;
 
-shared uint s_tiles;
+shared uint s_phase;
+shared uint s_counter;
+shared uint s_fault;
 
 // Rows of 8 words: the slot's tenant, the entry of its input, the entry of its output; what is behind them is EXEC's.
 const uint ROW = 8u;
@@ -24,10 +26,15 @@ const uint CONTEXT_WORDS = HAS_OPERANDS ? 3u * ROW : ROW;
 uint slot_word(uint index, uint word) { return HEADER_WORDS + index * SLOT_WORDS + word; }
 uint state_word(uint index, uint word) { return LOCAL_SLOT_STATES + index * SLOT_STATE_WORDS + word; }
 
-// Reads a slot and its tiles word, all lanes together. The doorbell behind the look covers the slot, so it is there in whole.
+// Reads a slot and its state, all lanes together. The doorbell behind the look covers the slot, so it is there in whole. Who sees the
+// counter opened counts behind that.
 void load_slot(uint index) {
     for (uint i = LANE; i < SLOT_WORDS; i += LANES) { s_slot[i] = load(REGION_RING, slot_word(index, i)); }
-    if (LANE == 0u) { s_tiles = local_load(state_word(index, STATE_TILES)); }
+    if (LANE == 0u) {
+        s_counter = local_load(state_word(index, STATE_COUNTER));
+        s_fault = local_load(state_word(index, STATE_FAULT));
+        s_phase = local_load_acquire(state_word(index, STATE_PHASE));
+    }
 }
 
 // A word of the entry behind a handle; 0, which is valid nowhere, for what does not exist.

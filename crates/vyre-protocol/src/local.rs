@@ -20,10 +20,16 @@
 //! | 45..53 | counters, in the order of [`Counters`](crate::status::Counters); of the completed ones the tail tells |
 //! | 53 | tail of the debug log: how many records were printed |
 //! | 54..64 | zero |
-//! | 64.. | 4 words a slot: tiles (tag << 16, next), done, fault, fault word; all but the first only for slots of many tiles |
+//! | 64.. | 5 words a slot: phase (tag << 16, [`PHASE_FREE`] and so on), done, fault, fault word, counter; all but the first only for slots of many tiles |
 //!
-//! A slot's *tag* is the low 16 bits of its ticket's generation. A worker takes a tile by compare-and-swap on the tiles word
-//! with the tag of the ticket it means, so one that slept through a lap takes nothing.
+//! A slot's *tag* is the low 16 bits of its ticket's generation. A worker takes a slot, or its first tile, by compare-and-swap on the
+//! phase word with the tag of the ticket it means, so one that slept through a lap takes nothing.
+//!
+//! The further tiles of a slot of many are counted: a worker takes 1 from the counter, and what it finds there tells which tile is its own,
+//! if one was left. However many workers come at once, each has its tile after one step, where all but one would fail in a
+//! compare-and-swap. The counter's upper bits are those of the generation that it counts for. A worker that slept through a lap has counted
+//! in another slot: if a tile was left there, it runs that. Nobody else will, and the slot cannot end before. The counter counts down, so
+//! that it alone says whether a tile was left: the slot beside it may be another one by then.
 
 use crate::control::{COMMAND, DOORBELLS, POLLED_WORDS, SNAPSHOT_REQUEST};
 use crate::geometry::PARTITIONS;
@@ -60,10 +66,31 @@ pub const SLOT_STATES: u32 = 64;
 /// Bytes between the header and the slot states.
 pub const FIXED_BYTES: u32 = (SLOT_STATES - HEADER_WORDS) * crate::WORD_BYTES;
 /// Words of a slot state.
-pub const SLOT_STATE_WORDS: u32 = 4;
+pub const SLOT_STATE_WORDS: u32 = 5;
+/// Word of a slot state: tag << 16 | phase.
+pub const STATE_PHASE: u32 = 0;
+/// Tiles that have ended.
+pub const STATE_DONE: u32 = 1;
+/// Fault of the first tile that faulted.
+pub const STATE_FAULT: u32 = 2;
+/// Its offending word.
+pub const STATE_FAULT_WORD: u32 = 3;
+/// Generation << [`TILE_COUNT_BITS`] | [`NO_TILES_LEFT`] + tiles left. Who comes too late counts on below that.
+pub const STATE_COUNTER: u32 = 4;
+/// Nobody has taken anything of the slot.
+pub const PHASE_FREE: u32 = 0;
+/// It was taken; of a slot of many tiles, the first one, by a worker that is about to open the counter.
+pub const PHASE_TAKEN: u32 = 1;
+/// The counter counts for this generation.
+pub const PHASE_OPEN: u32 = 2;
+/// Bits of the counter that count.
+pub const TILE_COUNT_BITS: u32 = 20;
+/// What they are when no tile is left, at most: as far from the most tiles above as from more workers than come too late below.
+pub const NO_TILES_LEFT: u32 = 1 << (TILE_COUNT_BITS - 1);
 /// Bytes of a slot state.
 pub const SLOT_STATE_BYTES: u32 = SLOT_STATE_WORDS * crate::WORD_BYTES;
 
+const _: () = assert!(NO_TILES_LEFT + crate::slot::MAX_TILES < 1 << TILE_COUNT_BITS);
 // One lane reads the command and the lease, one the request and what was served.
 const _: () = assert!(HOT_LEASE == COMMAND - DOORBELLS && HOT_SNAPSHOT_SERVED == SNAPSHOT_REQUEST - DOORBELLS);
 const _: () = assert!(LOG_TAIL < SLOT_STATES);

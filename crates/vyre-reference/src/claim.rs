@@ -3,12 +3,15 @@
 use vyre_protocol::control::{DOORBELLS, POLLED_WORDS};
 use vyre_protocol::geometry::PARTITIONS;
 use vyre_protocol::header::{HEADER_WORDS, RegionKind};
-use vyre_protocol::local::{COMPLETED, COUNTERS, HOT, HOT_LEASE, MIRROR, SLOT_STATE_WORDS, SLOT_STATES};
+use vyre_protocol::local::{
+    COMPLETED, COUNTERS, HOT, HOT_LEASE, MIRROR, NO_TILES_LEFT, PHASE_FREE, PHASE_OPEN, PHASE_TAKEN, SLOT_STATE_WORDS,
+    SLOT_STATES, STATE_COUNTER, STATE_PHASE, TILE_COUNT_BITS,
+};
 use vyre_protocol::operation::{Operation, RUN_SLOTS, is_scalar};
 use vyre_protocol::slot::{MAX_TILES, SLOT_WORDS};
 use vyre_protocol::words::SharedWords;
 
-use crate::sync::Ordering;
+use crate::sync::{Ordering, fence};
 use crate::worker::Worker;
 
 /// What a worker has taken.
@@ -37,14 +40,37 @@ pub(crate) struct Choice {
     above: bool,
 }
 
-/// Words of a slot state.
-pub(crate) const STATE_TILES: u32 = 0;
-pub(crate) const STATE_DONE: u32 = 1;
-pub(crate) const STATE_FAULT: u32 = 2;
-pub(crate) const STATE_FAULT_WORD: u32 = 3;
+/// What a claim on one slot has given.
+enum Taken {
+    /// This tile.
+    Tile(u32),
+    /// Nothing now.
+    Nothing,
+    /// Nothing is left to take of the slot.
+    Exhausted,
+    /// A tile of another slot, which had so many left.
+    Stray(u32),
+}
 
 /// Claims from above in a row before one from below is served.
 const STARVATION_GUARD: u32 = 16;
+
+impl Claim {
+    /// The phase word of its generation.
+    pub(crate) fn phase_word(self, phase: u32) -> u32 {
+        self.generation << 16 | phase
+    }
+
+    /// Whether the counter counts for its generation.
+    fn counts(self, counter: u32) -> bool {
+        (counter ^ self.generation << TILE_COUNT_BITS) >> TILE_COUNT_BITS == 0
+    }
+}
+
+/// Tiles that were left, the one that was taken included.
+fn tiles_left(counter: u32) -> u32 {
+    (counter & ((1 << TILE_COUNT_BITS) - 1)).saturating_sub(NO_TILES_LEFT)
+}
 
 pub(crate) fn slot_word(index: u32, word: u32) -> usize {
     (HEADER_WORDS + index * SLOT_WORDS + word) as usize
@@ -108,35 +134,102 @@ impl Worker<'_> {
         self.local.swap(HOT + claim.priority, claim.ticket, next as u32);
     }
 
-    /// Takes one tile of the slot at the partition's front; advances the front past a slot that has none left, but not past a fence:
-    /// only what completes that does. The tag in the tiles word makes a stale front harmless: with the tag behind, this worker's view is old, and nothing is done.
+    /// Takes one tile of the slot at the partition's front; advances the front past a slot that has none left, but not past a fence: only
+    /// what completes that does. The tag in the phase word makes a stale front harmless: with the tag behind, this worker's view is old,
+    /// and nothing is done.
     pub(crate) fn take_tile(&self, priority: u32) -> Option<Claim> {
         let front = self.claim_behind(priority, 0);
-        let Claim { generation, index, .. } = front;
         // Reserved but not yet published, or our front is stale.
-        if !self.is_published(front) {
+        if !self.is_published(front) || self.is_held(priority, front.index) {
             return None;
         }
-        if self.is_held(priority, index) {
-            return None;
+        let claim = self.with_tiles(front);
+        match self.take_from(claim) {
+            Taken::Tile(tile) => Some(self.taken(claim, tile)),
+            Taken::Nothing => None,
+            Taken::Exhausted => {
+                self.pass(claim);
+                None
+            }
+            Taken::Stray(left) => Some(self.adopt(claim, left)),
         }
-        let word = self.local.load_acquire(state_word(index, STATE_TILES) as usize);
-        let tiles = self.region(RegionKind::Ring).load(slot_word(index, 2)).clamp(1, MAX_TILES);
-        let claim = Claim { tile: word & 0xffff, tiles, ..front };
-        let tag = word >> 16;
-        let ours = tag == generation & 0xffff;
-        let left = ours && claim.tile < tiles && !self.is_scalar(claim);
-        let taken = left && self.local.swap(state_word(index, STATE_TILES), word, word + 1);
-        let last = taken && claim.tile + 1 == tiles;
-        let exhausted = if ours { !left } else { tag == self.next_generation(claim) & 0xffff };
-        let is_fence = self.region(RegionKind::Ring).load(slot_word(index, 1)) == Operation::Fence.code();
-        if (last || exhausted) && !is_fence {
-            self.advance(claim, 1);
+    }
+
+    fn take_from(&self, claim: Claim) -> Taken {
+        let found = self.local.load_acquire(state_word(claim.index, STATE_PHASE) as usize);
+        let phase = |phase| claim.phase_word(phase);
+        if found == phase(PHASE_FREE) {
+            return if !self.is_scalar(claim) && self.open_slot(claim) { Taken::Tile(0) } else { Taken::Nothing };
         }
-        if last {
+        if found == phase(PHASE_OPEN) {
+            return self.count_tile(claim);
+        }
+        let is_taken = claim.tiles == 1 && found == phase(PHASE_TAKEN);
+        let is_completed = found >> 16 == self.next_generation(claim) & 0xffff;
+        if is_taken || is_completed { Taken::Exhausted } else { Taken::Nothing }
+    }
+
+    /// Takes a slot that is free: its only tile, or the first, and then the others are counted.
+    fn open_slot(&self, claim: Claim) -> bool {
+        let word = state_word(claim.index, STATE_PHASE);
+        let taken = self.local.swap(word, claim.phase_word(PHASE_FREE), claim.phase_word(PHASE_TAKEN));
+        if taken && claim.tiles > 1 {
+            // Released twice: who finds the counter need not have seen the phase. An exchange where the kernel stores, since loom would let
+            // workers that come too late go on counting in what a store has replaced.
+            let counter = claim.generation << TILE_COUNT_BITS | (NO_TILES_LEFT + claim.tiles - 1);
+            self.local.exchange(state_word(claim.index, STATE_COUNTER), counter);
+            self.local.store_release(word, claim.phase_word(PHASE_OPEN));
+        }
+        taken
+    }
+
+    /// Takes the next tile of a slot whose counter was open a moment ago.
+    fn count_tile(&self, claim: Claim) -> Taken {
+        let word = state_word(claim.index, STATE_COUNTER);
+        let exhausted = |counter| tiles_left(counter) == 0 && claim.counts(counter);
+        if exhausted(self.local.load(word as usize)) {
+            return Taken::Exhausted;
+        }
+        let counter = self.local.add(word, u32::MAX, Ordering::Relaxed);
+        match (tiles_left(counter), claim.counts(counter)) {
+            (0, true) => Taken::Exhausted,
+            (0, false) => Taken::Nothing,
+            (left, true) => Taken::Tile(claim.tiles.saturating_sub(left)),
+            (left, false) => Taken::Stray(left),
+        }
+    }
+
+    /// The claim on the slot that came to stand where this one was, and of which a tile was taken.
+    fn adopt(&self, stale: Claim, left: u32) -> Claim {
+        // Whoever opened the counter had seen the slot.
+        fence(Ordering::Acquire);
+        let (first, length, _) = self.partitions[stale.priority as usize];
+        let sequence = self.region(RegionKind::Ring).load_acquire(slot_word(stale.index, 0));
+        let generation = sequence.wrapping_sub(1);
+        let ticket = generation.wrapping_mul(length).wrapping_add(stale.index - first);
+        let claim = self.with_tiles(Claim { ticket, generation, ..stale });
+        self.taken(claim, claim.tiles.saturating_sub(left))
+    }
+
+    /// The claim with a tile of its slot that was taken.
+    fn taken(&self, claim: Claim, tile: u32) -> Claim {
+        if tile + 1 == claim.tiles {
+            self.pass(claim);
             self.local.add(COUNTERS, 1, Ordering::Relaxed);
         }
-        taken.then_some(claim)
+        Claim { tile, ..claim }
+    }
+
+    /// Advances the front past the claim's slot, if it stands there.
+    fn pass(&self, claim: Claim) {
+        if self.region(RegionKind::Ring).load(slot_word(claim.index, 1)) != Operation::Fence.code() {
+            self.advance(claim, 1);
+        }
+    }
+
+    fn with_tiles(&self, claim: Claim) -> Claim {
+        let tiles = self.region(RegionKind::Ring).load(slot_word(claim.index, 2)).clamp(1, MAX_TILES);
+        Claim { tiles, ..claim }
     }
 
     /// Whether the host has published the slot of this very generation.

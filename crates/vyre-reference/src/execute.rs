@@ -3,6 +3,7 @@
 use vyre_protocol::control::{TENANT_WORDS, TENANTS, TenantState, operation_bit};
 use vyre_protocol::fault::Fault;
 use vyre_protocol::header::{HEADER_WORDS, RegionKind};
+use vyre_protocol::local::{STATE_FAULT, STATE_FAULT_WORD};
 use vyre_protocol::operation::{MAX_TILE_BYTES, Operation};
 use vyre_protocol::resource::{ATOMIC, ENTRY_WORDS, Handle, INDEX_BITS, OBSERVABLES, READ, SHARED, WRITE};
 use vyre_protocol::slot::{Operand, Slot};
@@ -10,7 +11,7 @@ use vyre_protocol::stamped::RECORD_BYTES;
 use vyre_protocol::status;
 use vyre_protocol::words::SharedWords;
 
-use crate::claim::{Claim, STATE_FAULT, STATE_FAULT_WORD, slot_word, state_word};
+use crate::claim::{Claim, slot_word, state_word};
 use crate::ops::{self, Backing, Results};
 use crate::worker::Worker;
 

@@ -4,13 +4,15 @@ use vyre_protocol::completion::Status;
 use vyre_protocol::fault::Fault;
 use vyre_protocol::geometry::ring_records;
 use vyre_protocol::header::{HEADER_WORDS, RegionKind};
-use vyre_protocol::local::{COMPLETED, COMPLETION_TAIL, COUNTERS};
+use vyre_protocol::local::{
+    COMPLETED, COMPLETION_TAIL, COUNTERS, PHASE_FREE, STATE_DONE, STATE_FAULT, STATE_FAULT_WORD, STATE_PHASE,
+};
 use vyre_protocol::operation::Operation;
 use vyre_protocol::slot::Slot;
 use vyre_protocol::stamped::{self, RECORD_BYTES};
 use vyre_protocol::words::SharedWords;
 
-use crate::claim::{Claim, STATE_DONE, STATE_FAULT, STATE_FAULT_WORD, STATE_TILES, state_word};
+use crate::claim::{Claim, state_word};
 use crate::execute::Refusal;
 use crate::ops::Results;
 use crate::run::Ran;
@@ -77,7 +79,8 @@ impl Worker<'_> {
 
     /// Moves a slot whose tiles have all ended to its next generation.
     fn free_slot(&self, claim: Claim, (fault, _): (u32, u32)) {
-        self.local.store_release(state_word(claim.index, STATE_TILES), self.next_generation(claim) << 16);
+        let free = self.next_generation(claim) << 16 | PHASE_FREE;
+        self.local.store_release(state_word(claim.index, STATE_PHASE), free);
         if fault != Fault::None.code() {
             self.local.add(COUNTERS + 2, 1, Ordering::Relaxed);
         }

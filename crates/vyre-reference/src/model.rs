@@ -15,7 +15,7 @@ use vyre_protocol::fault::Fault;
 use vyre_protocol::geometry::{Counts, Geometry, Priority};
 use vyre_protocol::header::RegionKind;
 use vyre_protocol::launch::SMALLEST_FUEL;
-use vyre_protocol::local::HOT;
+use vyre_protocol::local::{HOT, NO_TILES_LEFT, SLOT_STATES, STATE_COUNTER, STATE_DONE, TILE_COUNT_BITS};
 use vyre_protocol::operation::Operation;
 use vyre_protocol::resource::{ATOMIC, Handle, READ, ResourceEntry, SHARED, WRITE};
 use vyre_protocol::ring::{Completion, Ring, RingMemory};
@@ -210,6 +210,30 @@ fn tiles_of_one_slot() {
     assert_eq!(device.finish(&mut ring)[0].status, Status::Done, "the slot's state was cleared");
 }
 
+/// The same on a slot that is published again, beside a worker that may sleep through the first time: it then takes a tile of the second
+/// slot while it means the first.
+fn recycled_slot_of_many_tiles() {
+    let device = Device::new(1);
+    let mut ring = device.ring();
+    ring.publish(Priority::Normal, &Slot { tiles: 2, ..NOP }).unwrap();
+    let worker = device.spawn(1, 1);
+    let steps = [device.step(0), device.step(0)];
+    let mut order = numbers(&reap(&mut ring));
+    if !order.is_empty() {
+        ring.publish(Priority::Normal, &Slot { tiles: 3, ..NOP }).unwrap();
+        device.step(0);
+    }
+    worker.join().unwrap();
+    order.extend(numbers(&device.finish(&mut ring)));
+    let expected = if steps == [true; 2] { vec![0, 1] } else { order.clone() };
+    assert_eq!(order, expected);
+    // Every tile was counted, and ended, once.
+    let state = device.regions.get(RegionKind::Local);
+    assert_eq!(state.load((SLOT_STATES + STATE_DONE) as usize), 0);
+    let counter = state.load((SLOT_STATES + STATE_COUNTER) as usize);
+    assert!(counter & ((1 << TILE_COUNT_BITS) - 1) <= NO_TILES_LEFT, "{counter:#x} after {order:?}");
+}
+
 /// A fence completes behind what is before it, and what is behind it sees what was before it.
 fn fence() {
     let device = Device::new(3);
@@ -321,6 +345,11 @@ fn a_recycled_slot_is_not_mistaken() {
 #[test]
 fn a_slot_of_many_tiles_completes_once() {
     explore("tiles of one slot", 2, tiles_of_one_slot);
+}
+
+#[test]
+fn a_stray_tile_is_adopted() {
+    explore("recycled slot of many tiles", 2, recycled_slot_of_many_tiles);
 }
 
 #[test]

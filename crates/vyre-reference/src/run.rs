@@ -1,10 +1,10 @@
 //! Runs of scalar slots: the same functions as `run.glsl`, one slot after another where the kernel has a lane for each.
 
-use vyre_protocol::local::COUNTERS;
+use vyre_protocol::local::{COUNTERS, PHASE_FREE, PHASE_TAKEN, STATE_PHASE};
 use vyre_protocol::slot::Slot;
 use vyre_protocol::words::SharedWords;
 
-use crate::claim::{Choice, Claim, STATE_TILES, state_word};
+use crate::claim::{Choice, Claim, state_word};
 use crate::execute::Refusal;
 use crate::ops::Results;
 use crate::sync::Ordering;
@@ -47,13 +47,13 @@ impl Worker<'_> {
 
     /// Whether a run goes on with this slot. One that others have taken, or completed, does not end it: the front passes that, too.
     fn continues_run(&self, claim: Claim) -> bool {
-        let tag = self.local.load_acquire(state_word(claim.index, STATE_TILES) as usize) >> 16;
+        let tag = self.local.load_acquire(state_word(claim.index, STATE_PHASE) as usize) >> 16;
         let known = tag == claim.generation & 0xffff || tag == self.next_generation(claim) & 0xffff;
         known && self.is_published(claim) && self.is_scalar(claim)
     }
 
     fn take_scalar(&self, claim: Claim) -> bool {
-        let free = (claim.generation & 0xffff) << 16;
-        self.local.swap(state_word(claim.index, STATE_TILES), free, free + 1)
+        let phase = state_word(claim.index, STATE_PHASE);
+        self.local.swap(phase, claim.phase_word(PHASE_FREE), claim.phase_word(PHASE_TAKEN))
     }
 }

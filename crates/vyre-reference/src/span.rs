@@ -36,6 +36,13 @@ impl Span {
         self.word(index as usize).map_or(0, |word| word.fetch_add(value, order))
     }
 
+    /// Stores a word behind everything stored before it, in one step with what others add to it.
+    pub(crate) fn exchange(&self, index: u32, value: u32) {
+        if let Some(word) = self.word(index as usize) {
+            word.swap(value, Ordering::Release);
+        }
+    }
+
     /// Raises a word to at least `value`.
     pub(crate) fn max(&self, index: u32, value: u32) {
         if let Some(word) = self.word(index as usize) {

@@ -95,6 +95,7 @@ conformance! {
     operations::bad_word_slots_fault,
     operations::reductions_match_a_model,
     operations::histograms_match_a_model,
+    operations::tiles_of_slots_that_follow_each_other_run_once,
     operations::s10_b18_observables_are_set_by_operations_and_seen_by_the_host,
     packed::s10_e30_whatever_the_encoder_accepts_runs_in_full_and_in_order,
     packed::e31_what_cannot_be_packed_is_refused_when_published,

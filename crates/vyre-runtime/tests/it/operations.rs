@@ -179,6 +179,29 @@ pub(crate) fn histograms_match_a_model(open: Open) {
     end(runtime);
 }
 
+/// A worker that sleeps while its slot ends counts its next tile in the slot behind it, where nobody else takes that tile.
+pub(crate) fn tiles_of_slots_that_follow_each_other_run_once(open: Open) {
+    let mut runtime = open(&options(5, None));
+    let (tile, most, count) = (64, 12, 400);
+    let input = runtime.allocate(tile * most, MemoryUse::HostToDevice).unwrap();
+    input.write(0, &vec![7; (tile * most) as usize]).unwrap();
+    let bins = runtime.allocate(1024, MemoryUse::Local).unwrap();
+    let fill = Slot { output: bins.at(0), ..Slot::new(Operation::Fill) }.tiled(1024, 1024, 1);
+    assert_eq!(run(&mut runtime, &fill).status, Status::Done);
+    let slot = Slot { input: input.at(0), output: bins.at(0), ..Slot::new(Operation::Histogram) };
+    let mut bytes = 0;
+    // One slot in the ring, so that each follows the other at once.
+    for i in 0..count {
+        let tiles = 2 + i % (most as u32 - 1);
+        let completion = run(&mut runtime, &slot.tiled(tiles * tile as u32, tile as u32, 1));
+        assert_eq!(completion.status, Status::Done);
+        bytes += tiles * tile as u32;
+    }
+    let found = run(&mut runtime, &word_slot(Operation::LoadU32, bins.at(4 * 7), &[])).results[0];
+    assert_eq!(found, bytes);
+    end(runtime);
+}
+
 pub(crate) fn s10_b18_observables_are_set_by_operations_and_seen_by_the_host(open: Open) {
     let mut runtime = open(&options(320, None));
     let count = Counts::default().observables;
