@@ -168,13 +168,16 @@ bool is_scalar(uint operation, uint tiles) {
 const bool HAS_FENCE = (OPERATIONS >> OP_FENCE & 1u) != 0u;
 bool is_fence() { return HAS_FENCE && s_slot[SLOT_OPERATION] == OP_FENCE; }
 
-// What lane 0 got: 0 for nothing, or one of these.
+// What lane 0 got: 0 for nothing, or one of these; and what it found in the counter.
 shared uint s_taken;
+shared uint s_counter;
 const uint TAKEN = 1u;
 // Another tile of the slot has faulted, so this one is spared.
 const uint TAKEN_SPARED = 2u;
 // It was counted for another slot.
 const uint TAKEN_STRAY = 3u;
+// Nothing, now or later.
+const uint EXHAUSTED = 4u;
 
 // Tiles that were left, the one that was taken included, and whether the counter counts for the claim's generation.
 uint tiles_left(uint counter) {
@@ -199,13 +202,6 @@ bool open_slot(Claim claim) {
     return true;
 }
 
-// Whether there is nothing left to take of the slot, as far as this worker has seen.
-bool is_exhausted(Claim claim) {
-    if (s_phase >> 16 != (claim.generation & 0xffffu)) { return s_phase >> 16 == (next_generation(claim) & 0xffffu); }
-    if (claim.tiles == 1u) { return s_phase != phase_word(claim, PHASE_FREE); }
-    return counts_for(claim, s_counter) && tiles_left(s_counter) == 0u;
-}
-
 // Takes one tile of the loaded slot. The tag in the phase word makes a stale front harmless: with the tag behind, this worker's view is
 // old, and nothing is done. Only lane 0 runs this.
 uint take_from(Claim claim) {
@@ -213,27 +209,31 @@ uint take_from(Claim claim) {
         bool scalar = is_scalar(s_slot[SLOT_OPERATION], s_slot[SLOT_TILES]);
         return !scalar && open_slot(claim) ? TAKEN : 0u;
     }
-    if (s_phase != phase_word(claim, PHASE_OPEN) || is_exhausted(claim)) { return 0u; }
-    s_counter = local_add(state_word(claim.index, STATE_COUNTER), 0xffffffffu);
-    if (tiles_left(s_counter) == 0u) { return 0u; }
-    return counts_for(claim, s_counter) ? TAKEN : TAKEN_STRAY;
+    if (s_phase == phase_word(claim, PHASE_OPEN)) {
+        s_counter = local_add(state_word(claim.index, STATE_COUNTER), 0xffffffffu);
+        if (tiles_left(s_counter) == 0u) { return counts_for(claim, s_counter) ? EXHAUSTED : 0u; }
+        return counts_for(claim, s_counter) ? TAKEN : TAKEN_STRAY;
+    }
+    bool taken = claim.tiles == 1u && s_phase == phase_word(claim, PHASE_TAKEN);
+    return taken || s_phase >> 16 == (next_generation(claim) & 0xffffu) ? EXHAUSTED : 0u;
 }
 
 // Takes one tile, or the one that was counted for another slot than this one, as it now turns out to be. Advances the front past a slot that
 // has none left, but not past a fence: only what completes that does. Only lane 0 runs this.
-void take(Claim claim, uint stray) {
+uint take(Claim claim, uint stray) {
     // Else it is reserved but not yet published, or our front is stale.
     bool published = s_slot[SLOT_SEQUENCE] == claim.generation + 1u;
     // A fence is taken when all slots before it have completed; until then the partition gives nothing.
     bool held = is_fence() && s_slot[SLOT_ARGS] != local_load(LOCAL_COMPLETED + claim.priority);
-    s_taken = stray != 0u ? TAKEN : published && !held ? take_from(claim) : 0u;
+    uint taken = stray != 0u ? TAKEN : published && !held ? take_from(claim) : 0u;
     if (stray != 0u) { s_counter = stray; }
-    bool last = s_taken == TAKEN && tiles_left(s_counter) == 1u;
+    bool last = taken == TAKEN && tiles_left(s_counter) == 1u;
     if (last) { local_add(LOCAL_COUNTERS + COUNTER_CLAIMED, 1u); }
-    if ((last || published && is_exhausted(claim)) && !is_fence()) {
+    if ((last || taken == EXHAUSTED) && !is_fence()) {
         local_swap_relaxed(LOCAL_HOT + claim.priority, claim.ticket, ticket_behind(claim, 1u));
     }
-    if (s_taken == TAKEN && claim.tiles > 1u && s_fault != FAULT_NONE) { s_taken = TAKEN_SPARED; }
+    if (taken == TAKEN && claim.tiles > 1u && s_fault != FAULT_NONE) { return TAKEN_SPARED; }
+    return taken == EXHAUSTED ? 0u : taken;
 }
 
 // Leaves what was seen at the host to the other workers. Behind a meet_device, so that a slot whose doorbell they see is there.
@@ -258,7 +258,7 @@ uint take_tile(inout Worker worker, inout Claim claim) {
         claim.above = above;
     }
     claim.tiles = clamp(s_slot[SLOT_TILES], 1u, MAX_TILES);
-    if (LANE == 0u) { take(claim, worker.stray); }
+    if (LANE == 0u) { s_taken = take(claim, worker.stray); }
     load_context();
     meet();
     claim.tile = claim.tiles - min(tiles_left(s_counter), claim.tiles);

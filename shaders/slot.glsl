@@ -9,7 +9,6 @@ shared uint s_completion_records;
 shared uint s_log_records;
 
 shared uint s_phase;
-shared uint s_counter;
 shared uint s_fault;
 
 // Rows of 8 words: the slot's tenant, the entry of its input, the entry of its output; what is behind them is EXEC's.
@@ -31,7 +30,6 @@ uint state_word(uint index, uint word) { return LOCAL_SLOT_STATES + index * SLOT
 void load_slot(uint index) {
     for (uint i = LANE; i < SLOT_WORDS; i += LANES) { s_slot[i] = load(REGION_RING, slot_word(index, i)); }
     if (LANE == 0u) {
-        s_counter = local_load(state_word(index, STATE_COUNTER));
         s_fault = local_load(state_word(index, STATE_FAULT));
         s_phase = local_load_acquire(state_word(index, STATE_PHASE));
     }

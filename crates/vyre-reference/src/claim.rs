@@ -186,10 +186,6 @@ impl Worker<'_> {
     /// Takes the next tile of a slot whose counter was open a moment ago.
     fn count_tile(&self, claim: Claim) -> Taken {
         let word = state_word(claim.index, STATE_COUNTER);
-        let exhausted = |counter| tiles_left(counter) == 0 && claim.counts(counter);
-        if exhausted(self.local.load(word as usize)) {
-            return Taken::Exhausted;
-        }
         let counter = self.local.add(word, u32::MAX, Ordering::Relaxed);
         match (tiles_left(counter), claim.counts(counter)) {
             (0, true) => Taken::Exhausted,
