@@ -451,6 +451,7 @@ impl Runtime {
         access: u32,
         owner: u32,
     ) -> Result<Resource, ResourceError> {
+        self.table.sweep(|moment| self.ring.is_past(moment));
         let handle = self.table.take()?;
         let resource = Resource { handle, len, access, owner, memory };
         self.bind(&resource, true);
@@ -467,9 +468,6 @@ impl Runtime {
     /// Gives a resource back: its handle faults from now on, its memory is freed when no quantum can touch it any more.
     pub fn release(&mut self, resource: Resource) {
         self.bind(&resource, false);
-        self.table.retire(resource.handle);
-        if self.ring.tally().outstanding() == 0 {
-            self.table.sweep();
-        }
+        self.table.retire(resource.handle, self.ring.moment());
     }
 }
