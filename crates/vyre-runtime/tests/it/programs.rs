@@ -374,7 +374,7 @@ pub(crate) fn long_programs_share_the_kernel(open: Open) {
 pub(crate) fn programs_come_and_go_while_work_runs(open: Open) {
     let counts = Counts { slots: 320, resources: 64, ..Counts::default() };
     let runtime = open(&Options { operations: u32::MAX, ..Options::new(counts).unwrap() });
-    let usual = if runtime.engine().kind == EngineKind::Reference { 10_000 } else { 300 };
+    let usual = if runtime.engine().kind == EngineKind::Reference { 10_000 } else { 100 };
     let asked = std::env::var("VYRE_LOADS").ok().and_then(|count| count.parse().ok());
     let loads: u32 = asked.unwrap_or(usual);
     let client = Client::new(runtime);
