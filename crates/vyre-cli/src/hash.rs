@@ -34,6 +34,13 @@ pub(crate) struct Arguments {
     /// Workers of the engine; its own choice if left out.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     workers: Option<u32>,
+    #[command(flatten)]
+    blocks: BlockArguments,
+}
+
+/// How a file gets to the kernel.
+#[derive(clap::Args)]
+pub(crate) struct BlockArguments {
     /// Size of a block: a power of two from 4KiB to 16MiB.
     #[arg(long, default_value = "512KiB", value_parser = block_size)]
     block_size: usize,
@@ -85,13 +92,9 @@ fn block_size(text: &str) -> Result<usize, String> {
     }
 }
 
-impl Arguments {
-    fn hasher(&self) -> Result<FileHasher, Failure> {
-        let operations = 1 << Operation::Blake3.code();
-        let options = Options { workers: self.workers, operations, ..Options::new(Counts::default())? };
-        let runtime = Runtime::open(&self.device.choice(), &options)?;
-        eprintln!("vyre: running on {}", runtime.engine());
-        let options = HashOptions {
+impl BlockArguments {
+    pub(crate) fn options(&self) -> HashOptions {
+        HashOptions {
             block_size: self.block_size,
             depth: self.depth as usize,
             io: match self.io {
@@ -106,8 +109,17 @@ impl Arguments {
                 Tier::Copied => TierChoice::Copied,
             },
             backend: BackendChoice::Auto,
-        };
-        Ok(FileHasher::new(runtime, options)?)
+        }
+    }
+}
+
+impl Arguments {
+    fn hasher(&self) -> Result<FileHasher, Failure> {
+        let operations = 1 << Operation::Blake3.code();
+        let options = Options { workers: self.workers, operations, ..Options::new(Counts::default())? };
+        let runtime = Runtime::open(&self.device.choice(), &options)?;
+        eprintln!("vyre: running on {}", runtime.engine());
+        Ok(FileHasher::new(runtime, self.blocks.options())?)
     }
 }
 

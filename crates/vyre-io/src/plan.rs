@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::backend::Request;
 
 /// Multiple that offsets and lengths of direct reads keep to; no device in use asks for more than a page.
-const DIRECT_ALIGN: u32 = 4096;
+pub(crate) const DIRECT_ALIGN: u32 = 4096;
 
 /// What the plan knows of its source.
 #[derive(Debug, Clone, Copy)]
@@ -13,6 +13,7 @@ pub(crate) struct Shape {
     pub(crate) size: Option<u64>,
     pub(crate) seekable: bool,
     pub(crate) direct: bool,
+    /// Bytes that a block gets.
     pub(crate) block_size: u32,
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::backend::{Backend, BackendKind, BackendReport, Ended, Request};
 use crate::error::{OpenError, ReadError, ReaderError};
-use crate::plan::{Plan, Shape, Step};
+use crate::plan::{DIRECT_ALIGN, Plan, Shape, Step};
 use crate::pool::{Block, Pool};
 use crate::source::{IoMode, Source, StreamInfo, open_source};
 use crate::threads::Threads;
@@ -81,7 +81,7 @@ const MOST_SPANS: usize = 1 << 16;
 /// A filled block of the current stream.
 #[derive(Debug)]
 pub struct Filled {
-    /// The block; `block.len()` bytes of it are valid: all of them, except in the last one.
+    /// The block; `block.len()` bytes of it are valid: all that a block gets, except in the last one.
     pub block: Block,
     /// Offset of its first byte in the stream.
     pub offset: u64,
@@ -188,19 +188,26 @@ impl Reader {
     /// # Errors
     /// [`OpenError`] says why; there is no current stream then.
     pub fn open(&mut self, source: &Source, mode: IoMode) -> Result<StreamInfo, OpenError> {
+        self.open_cut(source, mode, self.pool.block_size())
+    }
+
+    /// [`open`](Self::open), for a stream of items that a block's size is no multiple of: each block gets `piece` bytes, at most its
+    /// size. Unless that is a multiple of 4096, [`IoMode::Auto`] goes through the page cache.
+    ///
+    /// # Errors
+    /// [`OpenError`] says why; there is no current stream then.
+    pub fn open_cut(&mut self, source: &Source, mode: IoMode, piece: usize) -> Result<StreamInfo, OpenError> {
         self.abandon();
+        let piece = piece.clamp(1, self.pool.block_size()) as u32;
+        let whole_pages = piece.is_multiple_of(DIRECT_ALIGN);
+        let mode = if whole_pages || mode != IoMode::Auto { mode } else { IoMode::Buffered };
         let path = source.name().to_path_buf();
         let opened = open_source(source, mode)?;
         let os = |source| OpenError::Os { path: path.clone(), source };
         self.backend.set_files(&opened.files).map_err(os)?;
         self.counters.files += 1;
         let info = opened.info;
-        let shape = Shape {
-            size: info.size,
-            seekable: opened.seekable,
-            direct: info.direct,
-            block_size: self.pool.block_size() as u32,
-        };
+        let shape = Shape { size: info.size, seekable: opened.seekable, direct: info.direct, block_size: piece };
         self.stream = Some(Stream { path, plan: Plan::new(shape), size: info.size });
         Ok(info)
     }

@@ -171,6 +171,10 @@ impl Reservation {
     }
 }
 
+/// What had been published at some time, in each partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment([u64; PARTITIONS]);
+
 /// Memory of the three regions that the ring's host side touches.
 #[derive(Debug, Clone)]
 pub struct RingMemory<W> {
@@ -249,6 +253,18 @@ impl<W: SharedWords> Ring<W> {
     #[must_use]
     pub fn tally(&self) -> Tally {
         self.tally
+    }
+
+    /// What has been published until now.
+    #[must_use]
+    pub fn moment(&self) -> Moment {
+        Moment(self.taken)
+    }
+
+    /// Whether all that had been published by then is complete.
+    #[must_use]
+    pub fn is_past(&self, moment: &Moment) -> bool {
+        moment.0.iter().zip(&self.oldest).all(|(taken, oldest)| taken <= oldest)
     }
 
     /// How many more slots a partition takes before one of its oldest must be reaped. Costs the same whatever the length of the ring.

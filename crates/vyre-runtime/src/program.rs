@@ -6,7 +6,8 @@ use vyre_protocol::control::operation_bit;
 use vyre_protocol::operation::Operation;
 use vyre_protocol::resource::{EXECUTE, Handle, SHARED};
 use vyre_protocol::slot::{Operand, Slot};
-use vyre_protocol::vir0::Program;
+use vyre_protocol::vir0::{MAX_BYTES, Program};
+use vyre_protocol::words::SharedWords;
 use vyre_vk::MemoryUse;
 
 use crate::engine::{Engine, EngineKind};
@@ -99,19 +100,32 @@ impl Runtime {
             return Err(ResourceError::NoPrograms);
         }
         let bytes = program.encode();
-        let memory = match &self.engine {
-            Engine::Reference(_) => Memory::Program(Arc::new(program.clone())),
-            Engine::Vulkan { .. } => resource::allocate(&self.engine, bytes.len() as u64, MemoryUse::HostToDevice)?,
+        let spare = self.spare_programs.pop_front_if(|(moment, _)| self.ring.is_past(moment));
+        // A spare one has been resident for long, so nobody waits for that.
+        let (memory, resident) = match (&self.engine, spare) {
+            (Engine::Reference(_), _) => (Memory::Program(Arc::new(program.clone())), true),
+            (Engine::Vulkan { .. }, Some((_, memory))) => (memory, true),
+            (Engine::Vulkan { .. }, None) => {
+                (resource::allocate(&self.engine, MAX_BYTES.into(), MemoryUse::HostToDevice)?, false)
+            }
         };
-        let resource = self.register(memory, bytes.len() as u32, EXECUTE, tenant)?;
-        if device {
-            resource.write(0, &bytes)?;
+        // Before there is a handle: a slot that guesses it finds the program in whole.
+        if let Memory::Device(buffer) = &memory
+            && let Some(region) = buffer.region()
+        {
+            region.write_bytes(0, &bytes)?;
+            region.publish_fence();
         }
+        let enter = if resident { Runtime::enter } else { Runtime::register };
+        let resource = enter(self, memory, bytes.len() as u32, EXECUTE, tenant)?;
         Ok(LoadedProgram { resource, program: program.clone() })
     }
 
-    /// Gives a program back: slots that name it fault from now on.
+    /// Gives a program back: slots that name it fault from now on. A device's memory for it is kept for the next program.
     pub fn unload_program(&mut self, program: LoadedProgram) {
+        if let memory @ Memory::Device(_) = &program.resource.memory {
+            self.spare_programs.push_back((self.ring.moment(), memory.clone()));
+        }
         self.release(program.resource);
     }
 }

@@ -1,9 +1,11 @@
 //! Resources: memory behind handles.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use vyre_mem::{RangeError, Region};
 use vyre_protocol::resource::{Handle, ResourceEntry};
+use vyre_protocol::ring::Moment;
 use vyre_protocol::slot::Operand;
 use vyre_protocol::stamped::{self, Record};
 use vyre_protocol::vir0::Program;
@@ -172,13 +174,13 @@ pub(crate) struct Table {
     count: u32,
     /// Entries to use again, with their next generation.
     free: Vec<(u32, u32)>,
-    /// Released while slots were outstanding that may still name them.
-    retired: Vec<(u32, u32)>,
+    /// Released while slots were outstanding that may still name them, and what had been published by then; oldest first.
+    retired: VecDeque<(Moment, (u32, u32))>,
 }
 
 impl Table {
     pub(crate) fn new(count: u32) -> Self {
-        Table { fresh: 0, count, free: Vec::new(), retired: Vec::new() }
+        Table { fresh: 0, count, free: Vec::new(), retired: VecDeque::new() }
     }
 
     pub(crate) fn take(&mut self) -> Result<Handle, ResourceError> {
@@ -192,13 +194,16 @@ impl Table {
         Ok(Handle::new(self.fresh - 1, 1))
     }
 
-    pub(crate) fn retire(&mut self, handle: Handle) {
-        self.retired.push((handle.index(), Handle::next_generation(handle.generation())));
+    pub(crate) fn retire(&mut self, handle: Handle, moment: Moment) {
+        self.retired.push_back((moment, (handle.index(), Handle::next_generation(handle.generation()))));
     }
 
-    /// Nothing is outstanding: retired entries may be rewritten.
-    pub(crate) fn sweep(&mut self) {
-        self.free.append(&mut self.retired);
+    /// Entries may be rewritten when all slots are complete that were published before they were released: those that come later and
+    /// name them find no entry, or another generation.
+    pub(crate) fn sweep(&mut self, is_past: impl Fn(&Moment) -> bool) {
+        while let Some((_, entry)) = self.retired.pop_front_if(|(moment, _)| is_past(moment)) {
+            self.free.push(entry);
+        }
     }
 }
 

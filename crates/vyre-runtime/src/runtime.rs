@@ -11,7 +11,7 @@ use vyre_protocol::debuglog::{LogEntry, LogReader, LogRecord};
 use vyre_protocol::geometry::{Priority, ring_records};
 use vyre_protocol::header::RegionKind;
 use vyre_protocol::resource::{ATOMIC, READ, SHARED, WRITE};
-use vyre_protocol::ring::{Completion, PublishError, Reservation, Ring, Tally, Ticket};
+use vyre_protocol::ring::{Completion, Moment, PublishError, Reservation, Ring, Tally, Ticket};
 use vyre_protocol::slot::Slot;
 use vyre_protocol::status::Counters;
 use vyre_protocol::tenants::{Revocation, TenantConfig, TenantError, TenantUsage};
@@ -34,6 +34,8 @@ pub struct Runtime {
     pub(crate) info: EngineInfo,
     pub(crate) bulk: BulkVisibility,
     pub(crate) table: Table,
+    /// Memory of programs that are gone, and when they went; oldest first.
+    pub(crate) spare_programs: VecDeque<(Moment, Memory)>,
     /// Completions that must wait for this many finished quanta, oldest first.
     pub(crate) held: VecDeque<(u64, Completion)>,
     /// Completions that a wait for another ticket has reaped.
@@ -80,6 +82,7 @@ impl Runtime {
             info,
             bulk,
             table,
+            spare_programs: VecDeque::new(),
             held,
             passed,
             settled_at: 0,
@@ -364,6 +367,7 @@ impl Runtime {
             recorder.begin_launch();
         }
         self.table = Table::new(geometry.counts().resources);
+        self.spare_programs.clear();
         self.held.clear();
         self.passed = Passed::default();
         self.settled_at = 0;
@@ -451,10 +455,23 @@ impl Runtime {
         access: u32,
         owner: u32,
     ) -> Result<Resource, ResourceError> {
+        let resource = self.enter(memory, len, access, owner)?;
+        self.settled_at = self.engine.quanta().launched;
+        Ok(resource)
+    }
+
+    /// Registers memory that is resident.
+    pub(crate) fn enter(
+        &mut self,
+        memory: Memory,
+        len: u32,
+        access: u32,
+        owner: u32,
+    ) -> Result<Resource, ResourceError> {
+        self.table.sweep(|moment| self.ring.is_past(moment));
         let handle = self.table.take()?;
         let resource = Resource { handle, len, access, owner, memory };
         self.bind(&resource, true);
-        self.settled_at = self.engine.quanta().launched;
         Ok(resource)
     }
 
@@ -467,9 +484,6 @@ impl Runtime {
     /// Gives a resource back: its handle faults from now on, its memory is freed when no quantum can touch it any more.
     pub fn release(&mut self, resource: Resource) {
         self.bind(&resource, false);
-        self.table.retire(resource.handle);
-        if self.ring.tally().outstanding() == 0 {
-            self.table.sweep();
-        }
+        self.table.retire(resource.handle, self.ring.moment());
     }
 }

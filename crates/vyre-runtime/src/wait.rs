@@ -59,9 +59,6 @@ impl Runtime {
             if self.ring.in_flight() == 0 {
                 self.engine.note_outstanding(0);
             }
-            if self.ring.tally().outstanding() == 0 {
-                self.table.sweep();
-            }
             if self.bulk == BulkVisibility::Immediate || !leaves_bulk(completion.operation) {
                 return Ok(Some(completion));
             }

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+pub(crate) use crate::run::*;
 use crate::vyre;
 
-fn noise(len: usize) -> Vec<u8> {
+pub(crate) fn noise(len: usize) -> Vec<u8> {
     (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 11) as u8).collect()
 }
 
@@ -33,7 +34,7 @@ fn stat(output: &Output, name: &str) -> String {
     line.unwrap_or_else(|| panic!("no {name} in {text}")).to_owned()
 }
 
-fn number(output: &Output, name: &str) -> u64 {
+pub(crate) fn number(output: &Output, name: &str) -> u64 {
     stat(output, name).split(' ').next().unwrap().parse().unwrap()
 }
 
@@ -371,39 +372,4 @@ pub(crate) fn bench_stream_reads_a_file_in_every_way(device: &str) {
     let (same, _) = bench(&["stream", file.path().to_str().unwrap()], device);
     assert_eq!(same, names);
     assert_eq!(std::fs::read(file.path()).unwrap(), noise((1 << 20) + 4099));
-}
-
-pub(crate) fn programs_run_over_files(device: &str) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
-    let programs = concat!(env!("CARGO_MANIFEST_DIR"), "/../../programs/");
-    let run = |arguments: &[&str]| {
-        let mut command = vyre();
-        command.current_dir(folder.path()).args(["run", "--device", device]).args(arguments);
-        command.output().unwrap()
-    };
-    let data = noise(10_000);
-    std::fs::write(path("data"), &data).unwrap();
-    let sorted = run(&[&format!("{programs}sort.vir"), "--in", "data", "--out", "sorted"]);
-    assert!(sorted.status.success(), "{}", stderr(&sorted));
-    let words =
-        |bytes: &[u8]| bytes.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect::<Vec<_>>();
-    let mut expected = words(&data);
-    expected.chunks_mut(256).for_each(<[u32]>::sort_unstable);
-    assert_eq!(words(&std::fs::read(path("sorted")).unwrap()), expected);
-    // A program that changes its output atomically, and a parameter.
-    let filter = format!("{programs}filter.vir");
-    let kept = run(&[&filter, "--in", "data", "--out", "-", "--out-bytes", "10004", "--param", "0x40000000"]);
-    assert!(kept.status.success(), "{}", stderr(&kept));
-    let count = words(&data).iter().filter(|word| **word < 0x4000_0000).count();
-    assert_eq!(words(&kept.stdout)[0] as usize, count);
-    for (arguments, message) in [
-        (vec![filter.as_str(), "--in", "data"], "the program declares 1 parameters, given are 0"),
-        (vec![&filter, "--in", "data", "--param", "x"], "a number of 32 bits is needed"),
-        (vec![&filter, "--in", "data", "--param", "-1"], "The range does not lie inside the resource"),
-        (vec![&filter, "--in", "none", "--param", "1"], "none: No such file"),
-    ] {
-        let found = run(&arguments);
-        assert!(!found.status.success() && stderr(&found).contains(message), "{}", stderr(&found));
-    }
 }

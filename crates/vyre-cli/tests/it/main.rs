@@ -4,6 +4,7 @@
 mod cases;
 mod limits;
 mod programs;
+mod run;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -57,4 +58,7 @@ on_every_engine! {
     a_trace_of_the_mix_shows_all_partitions_and_parks => trace, device_trace;
     a_trace_of_hashing_prints_the_hashes => trace_hash, device_trace_hash;
     programs_run_over_files => run, device_run;
+    streams_are_larger_than_their_blocks => run_stream, device_run_stream;
+    a_stream_that_fails_leaves_nothing_behind => run_fails, device_run_fails;
+    a_signal_ends_a_stream_of_a_program => run_signal, device_run_signal;
 }

@@ -64,6 +64,33 @@ fn files_of_all_sizes_block_sizes_depths_modes_and_backends_are_read_whole() {
 }
 
 #[test]
+fn blocks_get_whole_items() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let data = noise(100_000);
+    std::fs::write(file.path(), &data).unwrap();
+    for (piece, mode, direct) in
+        [(12_288, IoMode::Direct, true), (16_383, IoMode::Auto, false), (16_383, IoMode::Direct, true)]
+    {
+        let mut reader = reader(16_384, 4, BackendChoice::IoUring);
+        let info = reader.open_cut(&Source::Path(file.path().into()), mode, piece).unwrap();
+        assert_eq!(info.direct, direct, "{piece} {mode:?}");
+        let mut found = Vec::new();
+        loop {
+            match reader.next(Duration::from_secs(5)).unwrap() {
+                Next::Block(filled) => {
+                    assert!(filled.last || filled.block.len() == piece, "{piece} {mode:?}");
+                    found.extend_from_slice(filled.block.bytes().unwrap());
+                }
+                Next::End => break,
+                Next::Pending => {}
+                Next::NoBlocks => panic!("no block is held"),
+            }
+        }
+        assert!(found == data, "{piece} {mode:?}");
+    }
+}
+
+#[test]
 fn direct_reads_pass_the_page_cache_by_and_buffered_ones_do_not() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), noise(1_000_001)).unwrap();

@@ -41,6 +41,8 @@ pub const OPERAND_WORDS: u32 = crate::slot::ARGS as u32 - 1;
 pub const MAX_INSTRUCTIONS: usize = 512;
 /// Most words of constants.
 pub const MAX_CONSTANTS: usize = 1024;
+/// Most bytes of a container.
+pub const MAX_BYTES: u32 = HEADER_BYTES + (2 * MAX_INSTRUCTIONS + MAX_CONSTANTS) as u32 * crate::WORD_BYTES;
 /// Most words of scratch.
 pub const MAX_SCRATCH: u32 = 1024;
 /// Deepest nesting of branches and loops.

@@ -63,7 +63,7 @@ macro_rules! text {
 }
 
 /// All of them.
-pub(crate) const TEXTS: [&str; 11] = [
+pub(crate) const TEXTS: [&str; 12] = [
     text!("base64"),
     text!("crc32"),
     text!("distances"),
@@ -75,6 +75,7 @@ pub(crate) const TEXTS: [&str; 11] = [
     text!("saxpy"),
     text!("sort"),
     text!("utf8"),
+    text!("xxhash32"),
 ];
 
 fn floats(values: impl IntoIterator<Item = f32>) -> Vec<u32> {
@@ -142,6 +143,20 @@ pub(crate) fn crc32(open: Open) {
         let parameters = &[block as u32];
         let found = execute(&mut runtime, Work { text, input: &input, output, parameters, items, span: 256 });
         assert_eq!(found, input.chunks_exact(4 * block).map(crc32fast::hash).collect::<Vec<_>>(), "{block} words");
+    }
+    end(runtime);
+}
+
+pub(crate) fn xxhash32(open: Open) {
+    let mut runtime = open(&options());
+    let input = noise(16 * 60 * 300, 28);
+    for quads in [1, 4, 110] {
+        let items = input.len() / 16 / quads;
+        let (text, output) = (text!("xxhash32"), vec![0; items]);
+        let parameters = &[quads as u32];
+        let found = execute(&mut runtime, Work { text, input: &input, output, parameters, items, span: 256 });
+        let hash = |block| twox_hash::XxHash32::oneshot(0, block);
+        assert_eq!(found, input.chunks_exact(16 * quads).map(hash).collect::<Vec<_>>(), "{quads} quads");
     }
     end(runtime);
 }

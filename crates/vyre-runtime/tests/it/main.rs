@@ -158,6 +158,7 @@ on_every_engine! { DEFAULT, once:
     library::prefix_sum,
     library::histogram,
     library::crc32,
+    library::xxhash32,
     library::mandelbrot,
     library::sort,
     library::filter,

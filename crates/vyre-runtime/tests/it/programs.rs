@@ -1,17 +1,18 @@
 //! VIR0 programs, on every engine.
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use vyre_runtime::protocol::completion::Status;
 use vyre_runtime::protocol::fault::Fault;
-use vyre_runtime::protocol::geometry::Priority;
+use vyre_runtime::protocol::geometry::{Counts, Priority};
 use vyre_runtime::protocol::operation::Operation;
 use vyre_runtime::protocol::resource::Handle;
 use vyre_runtime::protocol::ring::Completion;
 use vyre_runtime::protocol::slot::{Operand, Slot};
 use vyre_runtime::protocol::vir0::{MAX_FUEL, assemble};
 use vyre_runtime::vk::MemoryUse;
-use vyre_runtime::{Bindings, EngineKind, Options, ResourceError, Runtime};
+use vyre_runtime::{Bindings, Client, EngineKind, Options, Resource, ResourceError, Runtime};
 
 use crate::Open;
 use crate::cases::{end, noise, run};
@@ -367,32 +368,74 @@ pub(crate) fn long_programs_share_the_kernel(open: Open) {
     end(runtime);
 }
 
-/// A thousand programs come, run once each and go, while a long slot keeps the kernel busy: none is mistaken for another.
+/// Programs come, run once each and go, while another thread has work on the kernel at all times: none is mistaken for another, the table
+/// does not fill up, and the work goes on. With `VYRE_LOADS`, which says how many, it must be the only test of its process: the figures
+/// are printed, and memory must not grow.
 pub(crate) fn programs_come_and_go_while_work_runs(open: Open) {
-    let mut runtime = open(&Options { operations: u32::MAX, ..crate::cases::options(320, None) });
-    let output = runtime.allocate(4, MemoryUse::DeviceToHost).unwrap();
-    let bindings = Bindings { input: output.at(0), output: output.at(0), ..Bindings::default() };
-    let mut gone = Vec::new();
-    for number in 0..1000 {
-        if number % 50 == 0 {
-            // Handles are used again when nothing is outstanding.
-            runtime.drain(Duration::from_secs(60)).unwrap();
-            while runtime.reap().unwrap().is_some() {}
-            runtime.publish(Priority::Low, &Slot { tiles: 2000, ..Slot::new(Operation::Nop) }).unwrap();
-        }
-        let text = format!(".resource write\n.resource write\nmov s0, {number}\nst32 r1[0], s0\nend");
-        let program = runtime.load_program(&assemble(&text).unwrap()).unwrap();
-        let slot = program.slot(&bindings, 1, 1).unwrap();
-        assert_eq!(run(&mut runtime, &slot).status, Status::Done);
-        let mut found = [0; 4];
-        output.read(0, &mut found).unwrap();
-        assert_eq!(u32::from_le_bytes(found), number);
-        runtime.unload_program(program);
-        gone.push(slot);
-    }
+    let counts = Counts { slots: 320, resources: 64, ..Counts::default() };
+    let runtime = open(&Options { operations: u32::MAX, ..Options::new(counts).unwrap() });
+    let usual = if runtime.engine().kind == EngineKind::Reference { 10_000 } else { 100 };
+    let asked = std::env::var("VYRE_LOADS").ok().and_then(|count| count.parse().ok());
+    let loads: u32 = asked.unwrap_or(usual);
+    let client = Client::new(runtime);
+    let output = client.with(|runtime| runtime.allocate(4, MemoryUse::DeviceToHost)).unwrap();
+    let over = AtomicBool::new(false);
+    let (memory, start) = (resident_kib(), Instant::now());
+    let (gone, (slots, stall)) = std::thread::scope(|scope| {
+        let work = scope.spawn(|| work_on(&client, &over));
+        let gone: Vec<_> = (0..loads).map(|number| come_and_go(&client, &output, number)).collect();
+        over.store(true, Ordering::Relaxed);
+        (gone, work.join().unwrap())
+    });
+    let (time, grown) = (start.elapsed(), resident_kib().saturating_sub(memory));
+    println!(
+        "{loads} programs in {time:?}; memory grew from {memory} KiB by {grown}; beside them {slots} slots, with none for {stall:?} at most"
+    );
+    assert!(asked.is_none() || grown < 16 << 10, "{grown} KiB more after {loads} programs");
+    assert!(stall < Duration::from_secs(5), "the work stood still for {stall:?}");
     for slot in gone.iter().step_by(37) {
-        let found = run(&mut runtime, slot);
+        let found = client.with(|runtime| run(runtime, slot));
         assert_eq!((found.status, found.fault), (Status::Faulted, Fault::BadHandle));
     }
-    end(runtime);
+    client.with(|runtime| {
+        runtime.exit(Duration::from_secs(60)).unwrap();
+        assert_eq!(runtime.validation_messages(), 0);
+    });
+}
+
+/// Loads a program, runs it, looks at what it leaves, and gives it back; the slot that now names nothing.
+fn come_and_go(client: &Client, output: &Resource, number: u32) -> Slot {
+    let text = format!(".resource write\n.resource write\nmov s0, {number}\nst32 r1[0], s0\nend");
+    let program = client.with(|runtime| runtime.load_program(&assemble(&text).unwrap())).unwrap();
+    let bindings = Bindings { input: output.at(0), output: output.at(0), ..Bindings::default() };
+    let slot = program.slot(&bindings, 1, 1).unwrap();
+    let ticket = client.publish(Priority::Normal, &slot).unwrap();
+    assert_eq!(client.wait(ticket, Duration::from_secs(60)).unwrap().status, Status::Done);
+    let mut found = [0; 4];
+    output.read(0, &mut found).unwrap();
+    assert_eq!(u32::from_le_bytes(found), number);
+    client.with(|runtime| runtime.unload_program(program));
+    slot
+}
+
+/// Keeps two slots outstanding, so that never nothing is; gives how many there were, and the longest time without a completion.
+fn work_on(client: &Client, over: &AtomicBool) -> (u32, Duration) {
+    let nop = Slot { tiles: 20, ..Slot::new(Operation::Nop) };
+    let publish = || client.publish(Priority::Low, &nop).unwrap();
+    let (mut first, mut slots, mut stall) = (publish(), 0, Duration::ZERO);
+    let mut last = Instant::now();
+    while !over.load(Ordering::Relaxed) {
+        let second = publish();
+        assert_eq!(client.wait(first, Duration::from_secs(60)).unwrap().status, Status::Done);
+        stall = stall.max(last.elapsed());
+        (first, slots, last) = (second, slots + 1, Instant::now());
+    }
+    client.wait(first, Duration::from_secs(60)).unwrap();
+    (slots, stall)
+}
+
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
 }
