@@ -9,7 +9,6 @@ mod ways;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
 use vyre_runtime::protocol::geometry::Counts;
 use vyre_runtime::protocol::operation::Operation;
 use vyre_runtime::vk::DeviceKind;
@@ -18,7 +17,7 @@ use vyre_runtime::{EngineKind, HashOptions, Options, Runtime};
 use super::all::Effort;
 use super::report::{Goal, Ratio, Report, Row, Table};
 use super::samples::{SPREAD, spread};
-use super::{Common, GIB};
+use super::{Common, GIB, cpu_time};
 use crate::Failure;
 use input::{Cache, Input};
 use ways::{Comparison, Way};
@@ -64,12 +63,6 @@ impl Sample {
         let (time, cpu) = (start.elapsed(), cpu_time().saturating_sub(cpu));
         Ok(Sample { rate: bytes as f64 / GIB / time.as_secs_f64(), cpu: cpu.as_nanos() as f64 / bytes as f64 })
     }
-}
-
-/// CPU time of all threads of this process so far.
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {

@@ -269,6 +269,22 @@ pub(crate) fn bench_preemption_prints_percentiles(device: &str) {
     assert_eq!((names, ratios.len()), (vec!["idle".to_owned(), "beside LOW work".to_owned()], 1));
 }
 
+pub(crate) fn bench_park_compares_loads_and_wakes(device: &str) {
+    let (names, ratios) = bench(&["park", "--seconds", "0.2", "--parks", "10"], device);
+    let reference = ["asleep, nothing opened", "parked", "parked before", "live before"];
+    let vulkan =
+        ["asleep, nothing opened", "parked", "live, nothing to do", "parked before", "live before", "submit + fence"];
+    assert_eq!(names, if device == "reference" { &reference[..] } else { &vulkan });
+    assert_eq!(ratios.len(), if device == "reference" { 2 } else { 3 });
+    // A worker that looked all the time would take a hundred; a machine that others use wakes this process late, no more.
+    assert!(ratios[0] < 5.0, "a parked engine takes {} % of a processor", ratios[0]);
+    for seconds in ["0", "-1", "x", "1e9"] {
+        let output = vyre().args(["bench", "park", &format!("--seconds={seconds}")]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{seconds}");
+        assert!(stderr(&output).contains("not a number of seconds from 0.1 to 3600"), "{}", stderr(&output));
+    }
+}
+
 pub(crate) fn bench_start_tells_where_the_time_goes(device: &str) {
     let (names, ratios) = bench(&["start", "--starts", "1", "--workers", "1"], device);
     let reference = ["process", "choice", "launch", "first NOP", "total"];
