@@ -15,6 +15,7 @@ mod start;
 mod stream;
 mod svg;
 mod throughput;
+mod timeline;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -214,6 +214,7 @@ fn report(runtime: &Runtime, arguments: &Arguments, loads: &Loads, trips: &Trips
             y: Axis { label: "share of slots", log: true },
             curves: ways.iter().map(|(name, samples)| samples.tail(*name)).collect(),
         }],
+        timelines: Vec::new(),
         notes,
     }
 }

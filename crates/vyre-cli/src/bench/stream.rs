@@ -93,6 +93,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
         tables,
         ratios,
         plots,
+        timelines: Vec::new(),
         notes,
     };
     runtime.exit(Duration::from_secs(10))?;

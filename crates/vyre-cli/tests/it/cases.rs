@@ -214,6 +214,25 @@ fn bench(arguments: &[&str], device: &str) -> (Vec<String>, Vec<f64>) {
     check_report(&serde_json::from_str(&stdout(&output)).unwrap(), arguments[0])
 }
 
+/// Three bursts, each with tiles of two operations and quanta around them.
+fn check_timeline(timeline: &serde_json::Value, device: &str) {
+    assert_eq!(timeline["kinds"], serde_json::json!(["quantum", "parked", "tile of FILL", "tile of REDUCE"]));
+    let tracks = timeline["tracks"].as_array().unwrap();
+    assert!(tracks.len() <= 1 + 12 && tracks[0]["name"] == if device == "reference" { "worker 0" } else { "relay" });
+    let spans: Vec<_> = tracks.iter().flat_map(|track| track["spans"].as_array().unwrap()).collect();
+    let count = |kind: u64| spans.iter().filter(|span| span["kind"] == kind).count();
+    assert!(
+        spans.iter().all(|span| span["start"].as_f64() <= span["end"].as_f64() && span["start"].as_f64() >= Some(0.0))
+    );
+    assert!(
+        count(0) > 0 && count(2) >= 3 * 64 && count(2) == count(3),
+        "{} quanta, {} and {}",
+        count(0),
+        count(2),
+        count(3)
+    );
+}
+
 pub(crate) fn bench_all_leaves_a_report_and_a_page(device: &str) {
     let folder = tempfile::tempdir().unwrap();
     let page = folder.path().join("page.html");
@@ -230,6 +249,9 @@ pub(crate) fn bench_all_leaves_a_report_and_a_page(device: &str) {
         let (names, _) = check_report(report, name);
         assert!(!names.is_empty() && page.contains(&format!("<section id=\"{name}\">")), "{name}");
         assert!(stderr(&output).contains(&format!("bench {name}, ")), "{}", stderr(&output));
+        if name == "residency" {
+            check_timeline(&report["timelines"][0], device);
+        }
     }
     let unwritable = folder.path().join("none/page.html");
     let output =
