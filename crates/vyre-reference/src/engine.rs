@@ -269,7 +269,7 @@ impl Reference {
         Ok(())
     }
 
-    /// Wakes sleeping workers; call it after each publish.
+    /// Wakes sleeping workers; call it after each publish. Without it they sleep on.
     pub fn wake(&self) {
         self.shared.published.ring();
     }
@@ -355,6 +355,5 @@ fn doze(shared: &Shared) {
         (0..PARTITIONS).any(|p| control.load(DOORBELLS as usize + p) != local.load(HOT as usize + p))
             || shared.stop.load(Ordering::Relaxed)
     };
-    // The timeout only bounds how late a client notices that forgot to wake us.
-    shared.published.sleep(Duration::from_secs(1), rung);
+    shared.published.sleep(Duration::MAX, rung);
 }

@@ -83,6 +83,7 @@ mod tests {
                 tables: Vec::new(),
                 ratios: Vec::new(),
                 plots: Vec::new(),
+                timelines: Vec::new(),
                 notes: Vec::new(),
             }
         }

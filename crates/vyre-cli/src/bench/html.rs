@@ -96,6 +96,7 @@ fn section(report: &Report) -> Markup {
                 }
             }
             @for plot in &report.plots { (svg::figure(plot)) }
+            @for timeline in &report.timelines { (svg::timeline(timeline)) }
             @if !report.notes.is_empty() {
                 ul.notes { @for note in &report.notes { li { (note) } } }
             }
@@ -166,7 +167,7 @@ fn grouped(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::{Axis, Curve, Goal, Plot, Row};
+    use super::super::report::{Axis, Curve, Goal, Plot, Row, Span, Timeline, Track};
     use super::*;
 
     const HOSTILE: &str = "</title><script>\"'&\u{1b}";
@@ -205,6 +206,21 @@ mod tests {
                     curves: Vec::new(),
                 },
             ],
+            timelines: vec![Timeline {
+                title: HOSTILE.into(),
+                kinds: vec!["quantum".into(), HOSTILE.into()],
+                tracks: vec![
+                    Track {
+                        name: HOSTILE.into(),
+                        spans: vec![
+                            Span { kind: 0, start: 0.0, end: 90.0 },
+                            Span { kind: 1, start: 10.0, end: 10.0 },
+                            Span { kind: 1, start: f64::NAN, end: 20.0 },
+                        ],
+                    },
+                    Track { name: "worker 1".into(), spans: Vec::new() },
+                ],
+            }],
             notes: vec![HOSTILE.into()],
         }
     }
@@ -240,8 +256,8 @@ mod tests {
     fn drawings_are_well_formed() {
         let page = page(&run());
         let drawings: Vec<_> = page.split_inclusive("</svg>").filter_map(|part| part.split_once("<svg")).collect();
-        // Two in the legend, and the plot.
-        assert_eq!(drawings.len(), 3);
+        // Two in the legend and the plot; two in the legend and the timeline.
+        assert_eq!(drawings.len(), 6);
         for (_, drawing) in drawings {
             let text = format!("<svg{drawing}");
             let document = roxmltree::Document::parse(&text).unwrap();

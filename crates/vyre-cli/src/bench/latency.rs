@@ -118,6 +118,7 @@ fn report(runtime: &Runtime, ways: &Ways, rivals: bool) -> Report {
             y: Axis { label: "share of slots", log: true },
             curves: rows.iter().take(3).map(|(name, samples)| samples.tail(*name)).collect(),
         }],
+        timelines: Vec::new(),
         notes,
     }
 }

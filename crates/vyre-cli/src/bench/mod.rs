@@ -5,6 +5,7 @@ mod html;
 mod latency;
 mod machine;
 mod ops;
+mod park;
 mod preemption;
 mod report;
 mod residency;
@@ -14,11 +15,13 @@ mod start;
 mod stream;
 mod svg;
 mod throughput;
+mod timeline;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
 use vyre_runtime::protocol::geometry::{Counts, Geometry};
 use vyre_runtime::protocol::operation::Operation;
 use vyre_runtime::protocol::slot::Slot;
@@ -74,6 +77,8 @@ benches! {
     Stream, stream;
     /// Round trip of a CRITICAL slot, idle and beside slots of 10,000 tiles in the LOW partition.
     Preemption, preemption;
+    /// What a parked engine costs the host, and how long it takes to wake.
+    Park, park;
     /// From nothing to the first completion, in fresh processes, with warm and with cold caches.
     Start, start;
 }
@@ -166,6 +171,12 @@ pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {
         u64::to_le_bytes(state)
     };
     std::iter::repeat_with(next).take(len / 8).flatten().collect()
+}
+
+/// CPU time of all threads of this process so far.
+pub(crate) fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// Lets the relay park, so that the rival has the processors for itself.

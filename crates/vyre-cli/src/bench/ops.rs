@@ -178,6 +178,7 @@ fn summary(runtime: &Runtime, cases: &[Case]) -> Report {
             y: Axis { label: "GiB per second", log: true },
             curves,
         }],
+        timelines: Vec::new(),
         notes,
     }
 }

@@ -85,6 +85,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
             y: Axis { label: "share of slots", log: true },
             curves: ways.map(|(name, samples)| samples.tail(name)).into(),
         }],
+        timelines: Vec::new(),
         notes: vec![format!("a tile of LOW work takes a worker {:.1} us", tile / 1e3)],
     };
     runtime.exit(Duration::from_secs(10))?;

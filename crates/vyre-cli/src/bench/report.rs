@@ -32,6 +32,7 @@ pub(crate) struct Report {
     pub(crate) tables: Vec<Table>,
     pub(crate) ratios: Vec<Ratio>,
     pub(crate) plots: Vec<Plot>,
+    pub(crate) timelines: Vec<Timeline>,
     /// What a reader has to know to read the figures right.
     pub(crate) notes: Vec<String>,
 }
@@ -113,6 +114,31 @@ pub(crate) struct Curve {
     pub(crate) name: String,
     /// By rising x.
     pub(crate) points: Vec<(f64, f64)>,
+}
+
+/// What happened when.
+#[derive(Serialize)]
+pub(crate) struct Timeline {
+    pub(crate) title: String,
+    /// What spans may be: those of the first two kinds lie behind the others.
+    pub(crate) kinds: Vec<String>,
+    pub(crate) tracks: Vec<Track>,
+}
+
+/// What one of several did.
+#[derive(Serialize)]
+pub(crate) struct Track {
+    pub(crate) name: String,
+    pub(crate) spans: Vec<Span>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Span {
+    /// Its place among the kinds.
+    pub(crate) kind: usize,
+    /// Microseconds from the beginning.
+    pub(crate) start: f64,
+    pub(crate) end: f64,
 }
 
 impl Ratio {

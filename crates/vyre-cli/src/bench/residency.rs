@@ -10,7 +10,7 @@ use super::latency::{round_trip, warm_up};
 use super::report::{Axis, Curve, Goal, Plot, Ratio, Report, Row, Table};
 use super::samples::{COLUMNS, SPREAD, Samples, spread};
 use super::throughput::{SLOTS, live};
-use super::{Common, NOP, NOP_ONLY, await_park, options, steps};
+use super::{Common, NOP, NOP_ONLY, await_park, options, steps, timeline};
 use crate::Failure;
 
 #[derive(clap::Args)]
@@ -68,13 +68,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
             }
         }
     }
-    let report = summary(&sides);
+    let mut report = summary(&sides);
     let mut messages = 0;
     for side in &mut sides {
         side.runtime.exit(Duration::from_secs(10))?;
         messages += side.runtime.validation_messages();
     }
-    Ok((report, messages))
+    // When the others have gone: what is drawn should be its own doing.
+    drop(sides);
+    let (timeline, notes, more) = timeline::record(&arguments.common)?;
+    report.timelines.push(timeline);
+    report.notes.extend(notes);
+    Ok((report, messages + more))
 }
 
 /// Engines with one worker, with more, and with all that the user or the engine chose, side by side.
@@ -141,20 +146,26 @@ fn summary(sides: &[Side]) -> Report {
             },
         ],
         ratios: if alone { Vec::new() } else { ratios(&sides[0], all) },
-        plots: vec![
-            Plot {
-                title: "Round trip of a NOP, p50, by workers".into(),
-                x: workers(),
-                y: Axis { label: "microseconds", log: true },
-                curves: vec![curve("p50", &|side| side.trips.median() / 1e3)],
-            },
-            Plot {
-                title: "NOPs from one producer, by workers".into(),
-                x: workers(),
-                y: Axis { label: "slots per second", log: true },
-                curves: vec![curve("live ring", &|side| spread(&side.rates)[0])],
-            },
-        ],
+        // A curve of one point says no more than its table.
+        plots: if alone {
+            Vec::new()
+        } else {
+            vec![
+                Plot {
+                    title: "Round trip of a NOP, p50, by workers".into(),
+                    x: workers(),
+                    y: Axis { label: "microseconds", log: true },
+                    curves: vec![curve("p50", &|side| side.trips.median() / 1e3)],
+                },
+                Plot {
+                    title: "NOPs from one producer, by workers".into(),
+                    x: workers(),
+                    y: Axis { label: "slots per second", log: true },
+                    curves: vec![curve("live ring", &|side| spread(&side.rates)[0])],
+                },
+            ]
+        },
+        timelines: Vec::new(),
         notes: alone.then(|| note.into()).into_iter().collect(),
     }
 }

@@ -109,6 +109,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
         tables: growths.iter().map(Growth::table).collect(),
         ratios: growths.iter().flat_map(Growth::ratios).collect(),
         plots: growths.iter().map(Growth::plot).collect(),
+        timelines: Vec::new(),
         notes: notes(),
     };
     Ok((report, bench.messages))

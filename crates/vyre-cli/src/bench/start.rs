@@ -52,15 +52,9 @@ pub(crate) struct Once {
     device: DeviceArgument,
     #[arg(long)]
     workers: Option<u32>,
-    #[arg(long, value_enum)]
-    kernel: Kernel,
-}
-
-/// What the kernel holds.
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Kernel {
-    Nop,
-    Default,
+    /// What the kernel holds, a bit for each operation code.
+    #[arg(long)]
+    operations: u32,
 }
 
 /// What a process says of its start.
@@ -76,7 +70,7 @@ struct Started {
 
 /// Starts of one kind.
 struct Way {
-    kernel: Kernel,
+    operations: u32,
     warm: bool,
     name: &'static str,
     /// Steps of each start, with the total behind them.
@@ -89,8 +83,8 @@ fn milliseconds(time: Duration) -> f64 {
 
 /// Starts, runs a NOP, and prints what that took.
 pub(crate) fn run_once(arguments: &Once) -> Result<ExitCode, Failure> {
-    let operations = if arguments.kernel == Kernel::Nop { NOP_ONLY } else { DEFAULT_OPERATIONS };
-    let options = Options { workers: arguments.workers, operations, ..Options::new(Counts::default())? };
+    let (workers, operations) = (arguments.workers, arguments.operations);
+    let options = Options { workers, operations, ..Options::new(Counts::default())? };
     let mut runtime = Runtime::open(&arguments.device.choice(), &options)?;
     let first = round_trip(&mut runtime, &[NOP])?;
     let engine = runtime.engine();
@@ -120,10 +114,10 @@ pub(crate) fn run_once(arguments: &Once) -> Result<ExitCode, Failure> {
 
 /// Starts a process with its caches below `caches`. Gives what it says, with what it does not see of itself and the total, and whether
 /// the validation layer had something to say.
-fn start(common: &Common, kernel: Kernel, caches: &Path) -> Result<(Started, bool), Failure> {
+fn start(common: &Common, operations: u32, caches: &Path) -> Result<(Started, bool), Failure> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["start-once", "--device", &common.device.device]);
-    command.args(["--kernel", if kernel == Kernel::Nop { "nop" } else { "default" }]);
+    command.args(["--operations", &operations.to_string()]);
     if let Some(workers) = common.workers {
         command.args(["--workers", &workers.to_string()]);
     }
@@ -155,23 +149,23 @@ const TOTAL: &str = "total";
 pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
     let common = &arguments.common;
     let warm = TempDir::new()?;
-    let (first, mut messages) = start(common, Kernel::Nop, warm.path()).map(|(first, bad)| (first, u64::from(bad)))?;
-    let way = |kernel, warm, name| Way { kernel, warm, name, starts: Vec::new() };
+    let (first, mut messages) = start(common, NOP_ONLY, warm.path()).map(|(first, bad)| (first, u64::from(bad)))?;
+    let way = |operations, warm, name| Way { operations, warm, name, starts: Vec::new() };
     let mut ways = vec![
-        way(Kernel::Nop, true, "NOP alone, warm caches"),
-        way(Kernel::Nop, false, "NOP alone, cold caches"),
-        way(Kernel::Default, true, "default operations, warm caches"),
-        way(Kernel::Default, false, "default operations, cold caches"),
+        way(NOP_ONLY, true, "NOP alone, warm caches"),
+        way(NOP_ONLY, false, "NOP alone, cold caches"),
+        way(DEFAULT_OPERATIONS, true, "default operations, warm caches"),
+        way(DEFAULT_OPERATIONS, false, "default operations, cold caches"),
     ];
     if !first.compiles {
-        ways = vec![way(Kernel::Default, true, "host threads")];
+        ways = vec![way(DEFAULT_OPERATIONS, true, "host threads")];
     }
     // The round before the others fills the caches that are to be warm.
     for round in 0..=arguments.starts {
         for way in ways.iter_mut().filter(|way| round > 0 || way.warm) {
             let cold = TempDir::new()?;
             let caches = if way.warm { warm.path() } else { cold.path() };
-            let (started, bad) = start(common, way.kernel, caches)?;
+            let (started, bad) = start(common, way.operations, caches)?;
             messages += u64::from(bad);
             if round > 0 {
                 way.starts.push(started.steps);
@@ -185,6 +179,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
         tables: ways.iter().map(Way::table).collect(),
         ratios: ways.iter().filter_map(Way::goal).collect(),
         plots: Vec::new(),
+        timelines: Vec::new(),
         notes: vec!["each start is a process of its own; \"process\" is what it does not see of itself".into()],
     };
     Ok((report, messages))
@@ -207,11 +202,11 @@ impl Way {
 
     /// Sums of the named steps over a limit, if there is a goal for this way.
     fn goal(&self) -> Option<Ratio> {
-        let (steps, limit, what) = match (self.warm, self.kernel) {
+        let (steps, limit, what) = match (self.warm, self.operations) {
             (true, _) => (&[TOTAL][..], WARM_LIMIT, "total over 100 ms"),
             // llvmpipe compiles one half of it in the first dispatch.
-            (false, Kernel::Default) => (&["pipeline", "launch"][..], COMPILE_LIMIT, "pipeline and launch over 3 s"),
-            (false, Kernel::Nop) => return None,
+            (false, DEFAULT_OPERATIONS) => (&["pipeline", "launch"][..], COMPILE_LIMIT, "pipeline and launch over 3 s"),
+            (false, _) => return None,
         };
         let sum = |start: &Vec<(String, f64)>| {
             start.iter().filter(|(name, _)| steps.contains(&name.as_str())).map(|(_, time)| time / limit).sum()

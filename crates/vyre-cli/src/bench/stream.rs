@@ -9,7 +9,6 @@ mod ways;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
 use vyre_runtime::protocol::geometry::Counts;
 use vyre_runtime::protocol::operation::Operation;
 use vyre_runtime::vk::DeviceKind;
@@ -18,7 +17,7 @@ use vyre_runtime::{EngineKind, HashOptions, Options, Runtime};
 use super::all::Effort;
 use super::report::{Goal, Ratio, Report, Row, Table};
 use super::samples::{SPREAD, spread};
-use super::{Common, GIB};
+use super::{Common, GIB, cpu_time};
 use crate::Failure;
 use input::{Cache, Input};
 use ways::{Comparison, Way};
@@ -66,12 +65,6 @@ impl Sample {
     }
 }
 
-/// CPU time of all threads of this process so far.
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
 pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
     let input = Input::open(arguments.file.as_deref(), arguments.mib)?;
     let operations = 1 << Operation::Blake3.code() | 1 << Operation::Reduce.code();
@@ -100,6 +93,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
         tables,
         ratios,
         plots,
+        timelines: Vec::new(),
         notes,
     };
     runtime.exit(Duration::from_secs(10))?;

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::report::{Axis, Curve, Plot};
+use super::report::{Axis, Curve, Plot, Span, Timeline, Track};
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 380.0;
@@ -10,7 +10,9 @@ const HEIGHT: f64 = 380.0;
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = WIDTH - 20.0;
 const TOP: f64 = 14.0;
-const BOTTOM: f64 = HEIGHT - 52.0;
+const BOTTOM: f64 = HEIGHT - BELOW;
+/// Room below an axis for its labels.
+const BELOW: f64 = 52.0;
 
 /// Colours of the style sheet; a dash goes with each, by another period, so that no two curves differ in colour alone.
 const COLOURS: usize = 7;
@@ -122,14 +124,17 @@ pub(crate) fn figure(plot: &Plot) -> Markup {
         figure {
             figcaption { (plot.title) }
             @if let (Some(x), Some(y)) = (x, y) {
-                ul.legend {
-                    @for (place, curve) in plot.curves.iter().enumerate() {
-                        li { (sample(place)) (curve.name) }
+                // The title says what a single curve is.
+                @if plot.curves.len() > 1 {
+                    ul.legend {
+                        @for (place, curve) in plot.curves.iter().enumerate() {
+                            li { (sample(place)) (curve.name) }
+                        }
                     }
                 }
                 svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label=(plot.title) {
                     g.axis {
-                        (x_axis(&x, plot.x.label))
+                        (x_axis(&x, plot.x.label, BOTTOM))
                         (y_axis(&y, plot.y.label))
                         path.frame d={ "M" (LEFT) " " (TOP) "V" (BOTTOM) "H" (RIGHT) } {}
                     }
@@ -154,13 +159,13 @@ fn sample(place: usize) -> Markup {
     html! { svg.sample viewBox="0 0 28 10" aria-hidden="true" { path class=(style(place)) d="M1 5H27" {} } }
 }
 
-fn x_axis(scale: &Scale, name: &str) -> Markup {
+fn x_axis(scale: &Scale, name: &str, bottom: f64) -> Markup {
     html! {
         @for (at, tick) in scale.ticks().into_iter().map(|tick| (round(scale.place(tick)), tick)) {
-            path d={ "M" (at) " " (TOP) "V" (BOTTOM) } {}
-            text x=(at) y=(BOTTOM + 18.0) text-anchor="middle" { (label(tick)) }
+            path d={ "M" (at) " " (TOP) "V" (bottom) } {}
+            text x=(at) y=(bottom + 18.0) text-anchor="middle" { (label(tick)) }
         }
-        text x=((LEFT + RIGHT) / 2.0) y=(HEIGHT - 10.0) text-anchor="middle" { (name) }
+        text x=((scale.start + scale.end) / 2.0) y=(bottom + BELOW - 10.0) text-anchor="middle" { (name) }
     }
 }
 
@@ -189,6 +194,77 @@ fn line(plot: &Plot, curve: &Curve, place: usize, x: &Scale, y: &Scale) -> Marku
                     circle class={ "mark c" (place % COLOURS) } cx=(at_x) cy=(at_y) r="3.5" {
                         title { (curve.name) ": " (super::report::figure(*y)) " at " (super::report::figure(*x)) }
                     }
+                }
+            }
+        }
+    }
+}
+
+/// Where the axis of a timeline begins, behind the names of its tracks; and from one track to the next.
+const TRACK_LEFT: f64 = 92.0;
+const TRACK: f64 = 22.0;
+
+/// Height of a span by its kind, as a share of [`TRACK`]; no two kinds differ in colour alone.
+const SPAN_HEIGHTS: [f64; 4] = [0.84, 0.16, 0.6, 0.32];
+
+/// Least width of a span, so that the shortest is still seen.
+const LEAST_WIDTH: f64 = 0.8;
+
+/// Title, legend and drawing: a row for each track.
+pub(crate) fn timeline(timeline: &Timeline) -> Markup {
+    let Timeline { title, kinds, tracks } = timeline;
+    let ends = tracks.iter().flat_map(|track| &track.spans).map(|span| span.end).filter(|end| end.is_finite());
+    let bottom = TOP + TRACK * tracks.len() as f64;
+    html! {
+        figure {
+            figcaption { (title) }
+            @if let Some(x) = Scale::new(false, ends, TRACK_LEFT, RIGHT) {
+                ul.legend {
+                    @for (kind, name) in kinds.iter().enumerate() {
+                        li { svg.sample viewBox="0 0 28 22" aria-hidden="true" { path class=(span_style(kind)) d=(bar(kind, 4.0, 20.0, 0.0)) {} } (name) }
+                    }
+                }
+                svg viewBox={ "0 0 " (WIDTH) " " (bottom + BELOW) } role="img" aria-label=(title) {
+                    g.axis {
+                        (x_axis(&x, "microseconds", bottom))
+                        path.frame d={ "M" (TRACK_LEFT) " " (TOP) "V" (bottom) "H" (RIGHT) } {}
+                    }
+                    @for (place, one) in tracks.iter().enumerate() {
+                        (track(one, kinds, &x, TOP + TRACK * place as f64))
+                    }
+                }
+            } @else {
+                p { "Nothing was traced that could be drawn." }
+            }
+        }
+    }
+}
+
+/// Class of spans of this kind.
+fn span_style(kind: usize) -> String {
+    format!("span k{}", kind % SPAN_HEIGHTS.len())
+}
+
+/// A span's outline, in the middle of a track that begins at `top`.
+fn bar(kind: usize, left: f64, width: f64, top: f64) -> String {
+    let height = TRACK * SPAN_HEIGHTS[kind % SPAN_HEIGHTS.len()];
+    let (left, top) = (round(left), round(top + (TRACK - height) / 2.0));
+    format!("M{left} {top}h{}v{}H{left}z", round(width.max(LEAST_WIDTH)), round(height))
+}
+
+/// A row: the spans of each kind are one path.
+fn track(Track { name, spans }: &Track, kinds: &[String], x: &Scale, top: f64) -> Markup {
+    let drawable = |span: &&Span| span.start.is_finite() && span.end.is_finite();
+    let of = |kind| spans.iter().filter(drawable).filter(move |span| span.kind == kind);
+    let outline = |span: &Span| bar(span.kind, x.place(span.start), x.place(span.end) - x.place(span.start), top);
+    html! {
+        text.track x=(TRACK_LEFT - 8.0) y=(top + TRACK / 2.0 + 4.0) text-anchor="end" { (name) }
+        @for (kind, what) in kinds.iter().enumerate() {
+            @let steps: String = of(kind).map(outline).collect();
+            @if !steps.is_empty() {
+                path class=(span_style(kind)) d=(steps) {
+                    @let time = of(kind).map(|span| span.end - span.start).sum();
+                    title { (name) ": " (what) ", " (of(kind).count()) " times, " (super::report::figure(time)) " us together" }
                 }
             }
         }

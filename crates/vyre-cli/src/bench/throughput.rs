@@ -136,6 +136,7 @@ fn summary(runtime: &Runtime, samples: &[Vec<f64>]) -> Report {
             columns: SPREAD.map(Into::into).into(),
             rows,
         }],
+        timelines: Vec::new(),
         notes: super::reference_note(runtime),
     }
 }

@@ -215,6 +215,25 @@ fn bench(arguments: &[&str], device: &str) -> (Vec<String>, Vec<f64>) {
     check_report(&serde_json::from_str(&stdout(&output)).unwrap(), arguments[0])
 }
 
+/// Three bursts, each with tiles of two operations and quanta around them.
+fn check_timeline(timeline: &serde_json::Value, device: &str) {
+    assert_eq!(timeline["kinds"], serde_json::json!(["quantum", "parked", "tile of FILL", "tile of REDUCE"]));
+    let tracks = timeline["tracks"].as_array().unwrap();
+    assert!(tracks.len() <= 1 + 12 && tracks[0]["name"] == if device == "reference" { "worker 0" } else { "relay" });
+    let spans: Vec<_> = tracks.iter().flat_map(|track| track["spans"].as_array().unwrap()).collect();
+    let count = |kind: u64| spans.iter().filter(|span| span["kind"] == kind).count();
+    assert!(
+        spans.iter().all(|span| span["start"].as_f64() <= span["end"].as_f64() && span["start"].as_f64() >= Some(0.0))
+    );
+    assert!(
+        count(0) > 0 && count(2) >= 3 * 64 && count(2) == count(3),
+        "{} quanta, {} and {}",
+        count(0),
+        count(2),
+        count(3)
+    );
+}
+
 pub(crate) fn bench_all_leaves_a_report_and_a_page(device: &str) {
     let folder = tempfile::tempdir().unwrap();
     let page = folder.path().join("page.html");
@@ -231,6 +250,9 @@ pub(crate) fn bench_all_leaves_a_report_and_a_page(device: &str) {
         let (names, _) = check_report(report, name);
         assert!(!names.is_empty() && page.contains(&format!("<section id=\"{name}\">")), "{name}");
         assert!(stderr(&output).contains(&format!("bench {name}, ")), "{}", stderr(&output));
+        if name == "residency" {
+            check_timeline(&report["timelines"][0], device);
+        }
     }
     let unwritable = folder.path().join("none/page.html");
     let output =
@@ -268,6 +290,22 @@ pub(crate) fn bench_scale_grows_everything(device: &str) {
 pub(crate) fn bench_preemption_prints_percentiles(device: &str) {
     let (names, ratios) = bench(&["preemption", "--samples", "100"], device);
     assert_eq!((names, ratios.len()), (vec!["idle".to_owned(), "beside LOW work".to_owned()], 1));
+}
+
+pub(crate) fn bench_park_compares_loads_and_wakes(device: &str) {
+    let (names, ratios) = bench(&["park", "--seconds", "0.2", "--parks", "10"], device);
+    let reference = ["asleep, nothing opened", "parked", "parked before", "live before"];
+    let vulkan =
+        ["asleep, nothing opened", "parked", "live, nothing to do", "parked before", "live before", "submit + fence"];
+    assert_eq!(names, if device == "reference" { &reference[..] } else { &vulkan });
+    assert_eq!(ratios.len(), if device == "reference" { 2 } else { 3 });
+    // A worker that looked all the time would take a hundred; a machine that others use wakes this process late, no more.
+    assert!(ratios[0] < 5.0, "a parked engine takes {} % of a processor", ratios[0]);
+    for seconds in ["0", "-1", "x", "1e9"] {
+        let output = vyre().args(["bench", "park", &format!("--seconds={seconds}")]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{seconds}");
+        assert!(stderr(&output).contains("not a number of seconds from 0.1 to 3600"), "{}", stderr(&output));
+    }
 }
 
 pub(crate) fn bench_start_tells_where_the_time_goes(device: &str) {

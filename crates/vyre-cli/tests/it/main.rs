@@ -53,6 +53,7 @@ on_every_engine! {
     bench_ops_compares_every_operation => ops, device_ops;
     bench_stream_reads_a_file_in_every_way => stream, device_stream;
     bench_preemption_prints_percentiles => preemption, device_preemption;
+    bench_park_compares_loads_and_wakes => park, device_park;
     bench_start_tells_where_the_time_goes => start, device_start;
     bench_all_leaves_a_report_and_a_page => bench_all, device_bench_all;
     a_trace_of_the_mix_shows_all_partitions_and_parks => trace, device_trace;

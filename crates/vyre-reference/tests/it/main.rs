@@ -91,10 +91,10 @@ fn tickets_and_completions_go_on_across_the_wrap_of_32_bits() {
 fn idle_workers_sleep_and_wake() {
     let mut engine = engine(25, 2);
     engine.start().unwrap();
-    std::thread::sleep(Duration::from_millis(300));
-    let before = engine.quanta().launched;
-    std::thread::sleep(Duration::from_millis(300));
-    assert!(engine.quanta().launched - before <= 4, "workers that have nothing to do sleep");
+    let quanta = || engine.quanta();
+    let before = until(|| Some(quanta()).filter(|quanta| quanta.finished >= 2 && quanta.launched == quanta.finished));
+    std::thread::sleep(Duration::from_millis(1100));
+    assert_eq!(quanta(), before, "workers that have nothing to do sleep until they are woken");
     let status = engine.region(RegionKind::Status);
     assert!(Counters::load(&status).is_some_and(|(_, counters)| counters.resident_peak >= 1));
 }
