@@ -9,8 +9,8 @@ use vyre_runtime::protocol::vir0::assemble;
 use vyre_runtime::vk::MemoryUse;
 use vyre_runtime::{Bindings, DeviceChoice, Options, Runtime};
 
-const WIDTH: u32 = 1200;
-const HEIGHT: u32 = 800;
+const WIDTH: u32 = 600;
+const HEIGHT: u32 = 400;
 /// Steps after which a point counts as one of the set.
 const MOST: u32 = 200;
 
@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut runtime = Runtime::open(&device, &options)?;
     let program = runtime.load_program(&assemble(include_str!("../../../programs/mandelbrot.vir"))?)?;
     let steps = runtime.allocate(4 * u64::from(WIDTH * HEIGHT), MemoryUse::DeviceToHost)?;
-    let parameters = [WIDTH, (-2.2_f32).to_bits(), (-1.0_f32).to_bits(), 0.0025_f32.to_bits(), MOST];
+    let parameters = [WIDTH, (-2.2_f32).to_bits(), (-1.0_f32).to_bits(), 0.005_f32.to_bits(), MOST];
     let bindings = Bindings { input: steps.at(0), output: steps.at(0), parameters: &parameters, further: &[] };
     let start = Instant::now();
     let ticket = runtime.publish(Priority::Normal, &program.slot(&bindings, WIDTH * HEIGHT, 256)?)?;
