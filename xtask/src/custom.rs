@@ -1,12 +1,14 @@
 //! A kernel with operations from a folder of the user's, for `vyre_runtime::CustomOperations`.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use vyre_vk::{CUSTOM_MANIFEST, CustomKernel, CustomManifest, check_names};
+use vyre_protocol::custom::{MANIFEST_FILE, Manifest, RESIDENT_MODULES, check_module, check_names, checksum};
+use vyre_protocol::operation::USER_OPERATIONS;
 
 use crate::shaders;
 
@@ -67,7 +69,7 @@ pub fn build(ops: &Path, out: &Path) -> Result<()> {
     fs::create_dir_all(out).with_context(|| out.display().to_string())?;
     let out = fs::canonicalize(out)?;
     // What stays from an earlier build would not belong to what this one leaves behind when it fails.
-    let manifest = out.join(CUSTOM_MANIFEST);
+    let manifest = out.join(MANIFEST_FILE);
     if manifest.exists() {
         fs::remove_file(&manifest)?;
     }
@@ -78,14 +80,19 @@ pub fn build(ops: &Path, out: &Path) -> Result<()> {
         flag
     };
     shaders::compile_resident(&["-DVYRE_CUSTOM=1".into(), include(&ops), include(&out)], &out)?;
-    let text = serde_json::to_string_pretty(&CustomManifest::of_folder(&out, names)?)? + "\n";
-    fs::write(manifest, text)?;
-    // What a program would find wrong with it is better said now.
-    let kernel = CustomKernel::load(&out)?;
-    for name in kernel.names() {
-        println!("{name}: operation {:#x}", kernel.operation(name)?);
+    let mut checksums = BTreeMap::new();
+    for name in RESIDENT_MODULES {
+        let bytes = fs::read(out.join(name))?;
+        // What a program would find wrong with it is better said now.
+        check_module(&bytes, checksum(&bytes)).with_context(|| name)?;
+        checksums.insert(name.to_owned(), checksum(&bytes));
     }
-    Ok(())
+    for (code, name) in (USER_OPERATIONS..).zip(&names) {
+        println!("{name}: operation {code:#x}");
+    }
+    let kernel = checksum(&fs::read(shaders::modules().join(RESIDENT_MODULES[0]))?);
+    let text = serde_json::to_string_pretty(&Manifest { kernel, operations: names, modules: checksums })?;
+    fs::write(manifest, text + "\n").with_context(|| out.display().to_string())
 }
 
 /// Names of the operations of a folder, sorted.

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
-use vyre_vk::RESIDENT_MODULES;
+use vyre_protocol::custom::RESIDENT_MODULES;
 
 use crate::abi;
 use crate::process::{exists, output, root, run};
@@ -46,7 +46,7 @@ pub(crate) fn sources() -> PathBuf {
     root().join("shaders")
 }
 
-fn modules() -> PathBuf {
+pub(crate) fn modules() -> PathBuf {
     root().join("crates/vyre-vk/spirv")
 }
 

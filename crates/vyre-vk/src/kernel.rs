@@ -21,7 +21,7 @@ use crate::error::{Named, VulkanError};
 use crate::gpu::Gpu;
 use crate::resident::KernelConfig;
 
-/// In the order of [`RESIDENT_MODULES`](crate::RESIDENT_MODULES).
+/// In the order of [`RESIDENT_MODULES`](vyre_protocol::custom::RESIDENT_MODULES).
 pub(crate) const SPIRV: [&[u8]; 3] = [
     include_bytes!("../spirv/resident.spv"),
     include_bytes!("../spirv/resident_int64.spv"),
@@ -43,7 +43,7 @@ pub(crate) fn missing(report: &DeviceReport, operations: u32) -> Option<String> 
 }
 
 /// The words of a module.
-pub(crate) fn module_words(spirv: &[u8]) -> Vec<u32> {
+fn module_words(spirv: &[u8]) -> Vec<u32> {
     spirv.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
 }
 

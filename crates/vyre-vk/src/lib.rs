@@ -30,9 +30,7 @@ mod resident;
 mod rival;
 mod start;
 
-pub use custom::{
-    CUSTOM_MANIFEST, CustomError, CustomKernel, CustomManifest, ModuleFault, RESIDENT_MODULES, check_names,
-};
+pub use custom::{CustomError, CustomKernel};
 pub use device::{DeviceKind, DeviceQuirks, DeviceReport, MemoryPlan};
 pub use echo::Echo;
 pub use error::{DeviceLost, ImportError, LoadError, MemoryError, OpenError, VulkanError};

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use tempfile::TempDir;
-use vyre_vk::{CUSTOM_MANIFEST, CustomError, CustomKernel, CustomManifest, ModuleFault, RESIDENT_MODULES};
+use vyre_protocol::custom::{MANIFEST_FILE, Manifest, ModuleFault, NameError, RESIDENT_MODULES, checksum};
+use vyre_vk::{CustomError, CustomKernel};
 
 const KERNEL: &[u8] = include_bytes!("../../spirv/resident.spv");
 
@@ -14,13 +15,18 @@ fn folder(module: &[u8], names: &[&str]) -> TempDir {
     for name in RESIDENT_MODULES {
         fs::write(folder.path().join(name), module).unwrap();
     }
-    let names = names.iter().map(|name| (*name).to_owned()).collect();
-    write(folder.path(), &CustomManifest::of_folder(folder.path(), names).unwrap());
+    write(folder.path(), &manifest(module, names));
     folder
 }
 
-fn write(folder: &Path, manifest: &CustomManifest) {
-    fs::write(folder.join(CUSTOM_MANIFEST), serde_json::to_string(manifest).unwrap()).unwrap();
+fn manifest(module: &[u8], names: &[&str]) -> Manifest {
+    let operations = names.iter().map(|name| (*name).to_owned()).collect();
+    let modules = RESIDENT_MODULES.map(|name| (name.to_owned(), checksum(module))).into();
+    Manifest { kernel: checksum(KERNEL), operations, modules }
+}
+
+fn write(folder: &Path, manifest: &Manifest) {
+    fs::write(folder.join(MANIFEST_FILE), serde_json::to_string(manifest).unwrap()).unwrap();
 }
 
 /// What is wrong with the first module, if it consists of these words.
@@ -54,11 +60,14 @@ fn names_that_no_operation_can_have_are_refused() {
         [&["A"][..], &["1a"], &["a__b"], &["a", "a"], &["a-b"], &[""], &["an_operation_of_far_too_many_letters"]]
     {
         let refused = CustomKernel::load(folder(KERNEL, names).path()).unwrap_err();
-        assert!(matches!(refused, CustomError::Name { .. }), "{names:?}: {refused}");
+        assert!(matches!(refused, CustomError::Names { source: NameError::Name { .. }, .. }), "{names:?}: {refused}");
     }
     for names in [&[][..], &["a", "b", "c", "d", "e", "f", "g", "h", "i"]] {
         let refused = CustomKernel::load(folder(KERNEL, names).path()).unwrap_err();
-        assert!(matches!(refused, CustomError::Count { count } if count == names.len()), "{refused}");
+        assert!(
+            matches!(refused, CustomError::Names { source: NameError::Count { count }, .. } if count == names.len()),
+            "{refused}"
+        );
     }
 }
 
@@ -89,13 +98,13 @@ fn what_is_no_module_or_another_than_was_built_is_refused() {
 #[test]
 fn a_manifest_of_another_kernel_or_none_is_refused() {
     let folder = folder(KERNEL, &["a"]);
-    let manifest = CustomManifest::of_folder(folder.path(), vec!["a".into()]).unwrap();
-    write(folder.path(), &CustomManifest { kernel: manifest.kernel ^ 1, ..manifest });
+    let manifest = manifest(KERNEL, &["a"]);
+    write(folder.path(), &Manifest { kernel: manifest.kernel ^ 1, ..manifest });
     let other = CustomKernel::load(folder.path()).unwrap_err();
     assert!(matches!(other, CustomError::OtherKernel { found, expected, .. } if found == expected ^ 1), "{other}");
-    fs::write(folder.path().join(CUSTOM_MANIFEST), "{\"kernel\": 1, \"more\": 2}").unwrap();
+    fs::write(folder.path().join(MANIFEST_FILE), "{\"kernel\": 1, \"more\": 2}").unwrap();
     assert!(matches!(CustomKernel::load(folder.path()), Err(CustomError::Manifest { .. })));
-    fs::remove_file(folder.path().join(CUSTOM_MANIFEST)).unwrap();
+    fs::remove_file(folder.path().join(MANIFEST_FILE)).unwrap();
     let none = CustomKernel::load(folder.path()).unwrap_err();
     assert!(matches!(none, CustomError::Read { .. }) && none.to_string().contains("build-shaders --ops"), "{none}");
 }
