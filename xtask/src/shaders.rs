@@ -16,13 +16,18 @@ use crate::process::{exists, output, root, run};
 type Variant = (&'static str, &'static str, &'static [&'static str]);
 
 /// A module: its name, the source that is compiled, which includes the others, and flags beside the common ones.
-const VARIANTS: [Variant; 6] = [
+const VARIANTS: [Variant; 11] = [
     ("resident", "resident.comp", &[]),
     ("resident_int64", "resident.comp", &["-DVYRE_INT64=1"]),
     ("resident_int64_clock", "resident.comp", &["-DVYRE_INT64=1", "-DVYRE_CLOCK=1"]),
     ("plain", "plain.comp", &[]),
     ("plain_int64", "plain.comp", &["-DVYRE_INT64=1"]),
     ("echo", "echo.comp", &[]),
+    ("rival_saxpy", "rival_saxpy.comp", &[]),
+    ("rival_dot", "rival_dot.comp", &[]),
+    ("rival_histogram", "rival_histogram.comp", &[]),
+    ("rival_crc32", "rival_crc32.comp", &[]),
+    ("rival_mandelbrot", "rival_mandelbrot.comp", &[]),
 ];
 
 /// Flags of the compiler; SPIR-V 1.5 with the Vulkan memory model.

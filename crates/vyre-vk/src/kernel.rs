@@ -97,6 +97,11 @@ impl Kernel {
         Self::of_module(gpu, &module_words(ECHO), 0, false)
     }
 
+    /// Compiles a shader that is no kernel of ours.
+    pub(crate) fn hand_written(gpu: &Arc<Gpu>, spirv: &[u8]) -> Result<Kernel, VulkanError> {
+        Self::of_module(gpu, &module_words(spirv), 0, false)
+    }
+
     fn of_module(gpu: &Arc<Gpu>, words: &[u32], operations: u32, trace: bool) -> Result<Kernel, VulkanError> {
         let module = vk::ShaderModuleCreateInfo::default().code(words);
         // SAFETY: `words` is a valid SPIR-V module (see the file's header) and lives until the call returns.

@@ -50,10 +50,12 @@ pub fn run(runtime: &mut Runtime, operation: u32, input: &[u32], words: usize) -
     let slot = Slot { input: source.at(0), output: target.at(0), ..Slot::with_code(operation) };
     let ticket = runtime.publish(Priority::Normal, &slot.tiled(bytes.len() as u32, MAX_TILE_BYTES, 1))?;
     let completion = runtime.wait(ticket, Duration::from_secs(10))?;
+    let mut bytes = vec![0; 4 * words];
+    target.read(0, &mut bytes)?;
+    runtime.release(source);
+    runtime.release(target);
     if completion.status != Status::Done {
         return Err(format!("{:?} ({:#x})", completion.fault, completion.fault_word).into());
     }
-    let mut bytes = vec![0; 4 * words];
-    target.read(0, &mut bytes)?;
     Ok(bytes.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect())
 }
