@@ -50,6 +50,9 @@ Verdict resolve_output(uint bytes, uint access, inout Tile tile) {
 // Whether a tenant with this state and mask may use the operation, and this kernel has it.
 Verdict check_rights(uint tenant, uint state, uint mask, uint operation) {
     if (state != TENANT_ACTIVE) { return Verdict(FAULT_UNKNOWN_TENANT, tenant); }
+#ifdef VYRE_CUSTOM
+    if (is_custom(operation)) { return check_custom_rights(mask, operation); }
+#endif
     if (operation < OP_NOP || operation > OP_LAST || !compiled(operation)) { return Verdict(FAULT_UNKNOWN_OPERATION, operation); }
     return (mask >> operation & 1u) != 0u ? ACCEPTED : Verdict(FAULT_OPERATION_DENIED, operation);
 }
@@ -67,6 +70,9 @@ const uint FUEL_PER_BUSY_TURN = 4u;
 
 // Loop iterations that a tile costs each lane, rounded up.
 uint tile_fuel(Tile tile) {
+#ifdef VYRE_CUSTOM
+    if (is_custom(tile.operation)) { return custom_fuel(tile.operation, tile.bytes); }
+#endif
     if (tile.operation == OP_BLAKE3) { return blake3_fuel(tile); }
     if (tile.operation == OP_REDUCE) { return reduce_fuel(tile); }
     if (tile.operation == OP_HISTOGRAM) { return histogram_fuel(tile); }
@@ -88,6 +94,9 @@ Verdict check_operation(inout Tile tile) {
     if (tile.operation == OP_REDUCE && compiled(OP_REDUCE)) { return check_reduce(tile); }
     if (tile.operation == OP_HISTOGRAM && compiled(OP_HISTOGRAM)) { return check_histogram(tile); }
     if (tile.operation == OP_EXEC && HAS_EXEC) { return check_exec(tile); }
+#ifdef VYRE_CUSTOM
+    if (is_custom(tile.operation)) { return check_custom(tile); }
+#endif
     return ACCEPTED;
 }
 

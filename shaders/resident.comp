@@ -23,7 +23,11 @@ layout(constant_id = 3) const bool TRACE = false;
 #include "run.glsl"
 
 // What a worker keeps back for a tile.
+#ifdef VYRE_CUSTOM
+const uint TILE_FUEL = HAS_EXEC || HAS_CUSTOM ? MAX_TILE_FUEL : MAX_BUILT_IN_TILE_FUEL;
+#else
 const uint TILE_FUEL = HAS_EXEC ? MAX_TILE_FUEL : MAX_BUILT_IN_TILE_FUEL;
+#endif
 
 // A busy worker looks at the host at least this often, for more urgent work and for LEAVE.
 const uint BUSY_TURNS_PER_POLL = 16u;

@@ -58,11 +58,19 @@ bool compiled(uint operation) { return (OPERATIONS >> operation & 1u) != 0u; }
 #include "op_reduce.glsl"
 #include "op_histogram.glsl"
 
+#ifdef VYRE_CUSTOM
+#include "custom.glsl"
+const bool HAS_BULK = true;
+#else
 const bool HAS_BULK = (OPERATIONS & (1u << OP_FILL | 1u << OP_COPY | 1u << OP_BLAKE3 | 1u << OP_REDUCE |
     1u << OP_HISTOGRAM)) != 0u;
+#endif
 
 // Bytes of the output between two tiles of `span` bytes.
 uint output_span(uint operation, uint span) {
+#ifdef VYRE_CUSTOM
+    if (is_custom(operation)) { return custom_stride(operation, span); }
+#endif
     if (operation == OP_REDUCE) { return 8u; }
     if (operation == OP_HISTOGRAM) { return 0u; }
     return operation == OP_BLAKE3 ? RECORD_BYTES : span;
@@ -84,4 +92,7 @@ void run_bulk(Tile tile) {
     if (tile.operation == OP_BLAKE3 && compiled(OP_BLAKE3)) { blake3_tile(tile); }
     if (tile.operation == OP_REDUCE && compiled(OP_REDUCE)) { reduce_tile(tile); }
     if (tile.operation == OP_HISTOGRAM && compiled(OP_HISTOGRAM)) { histogram_tile(tile); }
+#ifdef VYRE_CUSTOM
+    if (is_custom(tile.operation)) { custom_tile(tile); }
+#endif
 }

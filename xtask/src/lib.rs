@@ -3,6 +3,7 @@
 mod abi;
 pub mod bundle;
 pub mod ci;
+pub mod custom;
 pub mod fuzz;
 mod process;
 mod provision;

@@ -1,9 +1,10 @@
 //! `cargo xtask`: the project's own commands.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bundle, ci, fuzz, rivals, shaders, soak, suite, tidy};
+use xtask::{bundle, ci, custom, fuzz, rivals, shaders, soak, suite, tidy};
 
 /// The project's own commands.
 #[derive(Parser)]
@@ -18,8 +19,15 @@ enum Command {
     /// Compile the shaders to the SPIR-V that is committed in crates/vyre-vk/spirv.
     BuildShaders {
         /// Change nothing; fail if anything is stale.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "ops")]
         check: bool,
+        /// Leave the committed modules alone, and build a kernel with the operations in DIR, files op_NAME.glsl, beside the built-in
+        /// ones: see docs/custom-operations.md.
+        #[arg(long, value_name = "DIR")]
+        ops: Option<PathBuf>,
+        /// Folder for that kernel.
+        #[arg(long, value_name = "DIR", requires = "ops", default_value = custom::OUT)]
+        out: PathBuf,
     },
     /// Run the whole test suite, and provide first what it needs.
     Test(suite::Arguments),
@@ -39,8 +47,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::BuildShaders { check: true } => shaders::check(),
-        Command::BuildShaders { check: false } => shaders::build(),
+        Command::BuildShaders { check: true, .. } => shaders::check(),
+        Command::BuildShaders { ops: Some(ops), out, .. } => custom::build(&ops, &out),
+        Command::BuildShaders { .. } => shaders::build(),
         Command::Test(arguments) => suite::run(&arguments),
         Command::Tidy => tidy::run(),
         Command::Ci => ci::run(),

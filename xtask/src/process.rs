@@ -27,7 +27,9 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     command.current_dir(root());
     let output = command.output().with_context(|| format!("{:?} cannot be started", command.get_program()))?;
     if !output.status.success() {
-        bail!("{command:?} failed: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+        // Some compilers say what is wrong on the standard output.
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+        bail!("{command:?} failed: {}\n{}\n{}", output.status, said(&output.stdout), said(&output.stderr));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

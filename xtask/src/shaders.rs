@@ -1,24 +1,33 @@
 //! GLSL to SPIR-V, committed with a manifest, so that no user of a crate needs a compiler.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
+use vyre_protocol::custom::RESIDENT_MODULES;
 
 use crate::abi;
 use crate::process::{exists, output, root, run};
 
+type Variant = (&'static str, &'static str, &'static [&'static str]);
+
 /// A module: its name, the source that is compiled, which includes the others, and flags beside the common ones.
-const VARIANTS: [(&str, &str, &[&str]); 6] = [
+const VARIANTS: [Variant; 11] = [
     ("resident", "resident.comp", &[]),
     ("resident_int64", "resident.comp", &["-DVYRE_INT64=1"]),
     ("resident_int64_clock", "resident.comp", &["-DVYRE_INT64=1", "-DVYRE_CLOCK=1"]),
     ("plain", "plain.comp", &[]),
     ("plain_int64", "plain.comp", &["-DVYRE_INT64=1"]),
     ("echo", "echo.comp", &[]),
+    ("rival_saxpy", "rival_saxpy.comp", &[]),
+    ("rival_dot", "rival_dot.comp", &[]),
+    ("rival_histogram", "rival_histogram.comp", &[]),
+    ("rival_crc32", "rival_crc32.comp", &[]),
+    ("rival_mandelbrot", "rival_mandelbrot.comp", &[]),
 ];
 
 /// Flags of the compiler; SPIR-V 1.5 with the Vulkan memory model.
@@ -28,7 +37,7 @@ const MEND: &str = "run `cargo xtask build-shaders` and commit what it writes";
 
 /// What the committed modules were made of.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Manifest {
+pub(crate) struct Manifest {
     compiler: String,
     optimizer: String,
     flags: Vec<String>,
@@ -38,11 +47,11 @@ struct Manifest {
     modules: BTreeMap<String, String>,
 }
 
-fn sources() -> PathBuf {
+pub(crate) fn sources() -> PathBuf {
     root().join("shaders")
 }
 
-fn modules() -> PathBuf {
+pub(crate) fn modules() -> PathBuf {
     root().join("crates/vyre-vk/spirv")
 }
 
@@ -72,14 +81,28 @@ fn version(tool: &str) -> Result<String> {
 /// Compiles, optimises and validates all modules into a folder.
 fn compile(into: &Path) -> Result<()> {
     fs::create_dir_all(into)?;
-    for (name, source, defines) in VARIANTS {
-        let (raw, module) = (into.join(format!("{name}.raw")), into.join(format!("{name}.spv")));
-        let source = sources().join(source);
-        run(Command::new("glslangValidator").args(FLAGS).args(defines).arg("-o").arg(&raw).arg(source))?;
-        run(Command::new("spirv-opt").arg("-O").arg(&raw).arg("-o").arg(&module))?;
-        run(Command::new("spirv-val").args(["--target-env", "vulkan1.2"]).arg(&module))?;
-        fs::remove_file(raw)?;
+    VARIANTS.iter().try_for_each(|variant| compile_module(variant, &[], into))
+}
+
+/// The same for the variants of the resident kernel, with further flags. A diagnosis of the compiler is the error.
+pub(crate) fn compile_resident(flags: &[OsString], into: &Path) -> Result<()> {
+    for tool in ["glslangValidator", "spirv-opt"] {
+        version(tool)?;
     }
+    fs::create_dir_all(into)?;
+    let resident = |variant: &&Variant| RESIDENT_MODULES.contains(&format!("{}.spv", variant.0).as_str());
+    VARIANTS.iter().filter(resident).try_for_each(|variant| compile_module(variant, flags, into))
+}
+
+fn compile_module((name, source, defines): &Variant, flags: &[OsString], into: &Path) -> Result<()> {
+    let (raw, module) = (into.join(format!("{name}.raw")), into.join(format!("{name}.spv")));
+    let source = sources().join(source);
+    let mut compiler = Command::new("glslangValidator");
+    output(compiler.args(FLAGS).args(*defines).args(flags).arg("-o").arg(&raw).arg(source))?;
+    output(Command::new("spirv-opt").arg("-O").arg(&raw).arg("-o").arg(&module))?;
+    output(Command::new("spirv-val").args(["--target-env", "vulkan1.2"]).arg(&module))?;
+    fs::remove_file(raw)?;
+    println!("{}", module.display());
     Ok(())
 }
 
@@ -103,24 +126,30 @@ pub fn build() -> Result<()> {
     Ok(())
 }
 
-/// Fails if anything committed is stale.
-///
-/// # Errors
-/// Names what is stale, and the command that mends it.
-pub fn check() -> Result<()> {
+/// Fails if the committed modules are not those of the sources.
+pub(crate) fn check_fresh() -> Result<Manifest> {
     let manifest = fs::read(modules().join("manifest.json")).with_context(|| format!("no manifest; {MEND}"))?;
     let manifest: Manifest = serde_json::from_slice(&manifest).with_context(|| format!("bad manifest; {MEND}"))?;
     if fs::read_to_string(sources().join("abi.glsl")).unwrap_or_default() != vyre_protocol::glsl::render() {
         bail!("shaders/abi.glsl does not match the crate vyre-protocol; {MEND}");
-    }
-    if !abi::are_fresh()? {
-        bail!("docs/abi.md or docs/vir0.md does not match the crate vyre-protocol; {MEND}");
     }
     if hashes(&sources(), &["glsl", "comp"])? != manifest.sources {
         bail!("a shader was changed since the modules were built; {MEND}");
     }
     if hashes(&modules(), &["spv"])? != manifest.modules {
         bail!("a module was changed by something else than the compiler; {MEND}");
+    }
+    Ok(manifest)
+}
+
+/// Fails if anything committed is stale.
+///
+/// # Errors
+/// Names what is stale, and the command that mends it.
+pub fn check() -> Result<()> {
+    let manifest = check_fresh()?;
+    if !abi::are_fresh()? {
+        bail!("docs/abi.md or docs/vir0.md does not match the crate vyre-protocol; {MEND}");
     }
     let (compiler, optimizer) = (version("glslangValidator")?, version("spirv-opt")?);
     for name in manifest.modules.keys() {

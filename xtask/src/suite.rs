@@ -156,7 +156,8 @@ fn device_tests(device: &str, driver: Option<&Path>, layers: Option<&Path>) -> C
         command.env("VK_LAYER_PATH", layers).env("VYRE_VALIDATION", "1");
     }
     command.env("VYRE_TEST_DEVICE", device);
-    command.args(["test", "--locked", "-p", "vyre-vk", "-p", "vyre-runtime", "-p", "vyre-cli", "--tests"]);
+    command.args(["test", "--locked", "-p", "vyre-vk", "-p", "vyre-runtime", "-p", "vyre-cli", "-p", "custom-op"]);
+    command.arg("--tests");
     // One at a time: a resident kernel on software Vulkan takes a processor for itself.
     command.args(["--", "--ignored", "device", "--test-threads=1"]);
     command

@@ -18,7 +18,7 @@ use crate::decode::{DecodeError, word_at};
 use crate::fault::wire_codes;
 use crate::geometry::{Direction, Geometry, PARTITIONS, Priority};
 use crate::header::{HEADER_WORDS, RegionHeader, RegionKind};
-use crate::operation::Operation;
+use crate::operation::{CUSTOM_BIT, CUSTOM_OPERATIONS, Operation, USER_OPERATIONS};
 use crate::words::SharedWords;
 
 /// First word of the polled line: the doorbells.
@@ -71,7 +71,7 @@ wire_codes! {
 pub struct Tenant {
     /// Whether it may run.
     pub state: TenantState,
-    /// Bit `c` allows the built-in with code `c`; bit 0 allows the user range.
+    /// What it may run: the [`operation_bit`]s.
     pub operations: u32,
     /// Counts the registrations of this entry.
     pub generation: u32,
@@ -102,10 +102,15 @@ impl Tenant {
     }
 }
 
-/// The mask bit in [`Tenant::operations`] that an operation code needs.
+/// The bit that stands for an operation code in a mask of operations: bit `c` for the built-in with code `c`, the bits from
+/// [`CUSTOM_BIT`] on for the custom operations, bit 0 for the rest of the user range.
 #[must_use]
 pub const fn operation_bit(code: u32) -> u32 {
-    if Operation::from_code(code).is_some() { 1 << code } else { 1 }
+    match code.wrapping_sub(USER_OPERATIONS) {
+        _ if Operation::from_code(code).is_some() => 1 << code,
+        custom if custom < CUSTOM_OPERATIONS => 1 << (CUSTOM_BIT + custom),
+        _ => 1,
+    }
 }
 
 /// Zeroes a block, writes the headers of its regions and, on the host's side, command, partitions and tenant 0.

@@ -175,6 +175,8 @@ const OFFSETS: &[(&str, &[(&str, u32)])] = &[
             ("MAX_BINS", operation::MAX_BINS),
             ("SCALAR_OPERATIONS", operation::SCALAR_OPERATIONS),
             ("RUN_SLOTS", operation::RUN_SLOTS),
+            ("USER_OPERATIONS", operation::USER_OPERATIONS),
+            ("CUSTOM_BIT", operation::CUSTOM_BIT),
             ("LOG_ARGS", debuglog::LOG_ARGS as u32),
             ("LOG_TILE", debuglog::LOG_TILE),
             ("PACKED_WORDS", packed::PACKED_WORDS as u32),

@@ -45,14 +45,15 @@ pub const TURN_FUEL: u32 = 48;
 pub const MAX_TILE_FUEL: u32 =
     vir0::MAX_FUEL + (2 * vir0::MAX_INSTRUCTIONS as u32 + vir0::MAX_SCRATCH + vir0::GROUP / 4) / crate::MIN_LANES + 64;
 
-/// The same in a kernel without EXEC. The dearest is a HISTOGRAM tile of eight lanes, which also clears and writes its bins.
+/// The same in a kernel with neither EXEC nor custom operations. The dearest is a HISTOGRAM tile of eight lanes, which also clears and writes its bins.
 pub const MAX_BUILT_IN_TILE_FUEL: u32 =
     (operation::MAX_TILE_BYTES / crate::WORD_BYTES + 2 * operation::MAX_BINS) / crate::MIN_LANES + 64;
 
 /// Fuel that a worker of a kernel with these operations keeps back for one tile.
 #[must_use]
 pub const fn max_tile_fuel(operations: u32) -> u32 {
-    if operations >> operation::Operation::Exec.code() & 1 == 1 { MAX_TILE_FUEL } else { MAX_BUILT_IN_TILE_FUEL }
+    let dear = 1 << operation::Operation::Exec.code() | operation::CUSTOM_MASK;
+    if operations & dear != 0 { MAX_TILE_FUEL } else { MAX_BUILT_IN_TILE_FUEL }
 }
 
 /// Least fuel of a quantum with which a worker makes progress, whatever its kernel holds: a look, and one action with the dearest tile.

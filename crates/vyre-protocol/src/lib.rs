@@ -41,6 +41,7 @@ extern crate alloc;
 
 pub mod completion;
 pub mod control;
+pub mod custom;
 pub mod debuglog;
 pub mod decode;
 pub mod fault;

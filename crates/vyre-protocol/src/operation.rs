@@ -166,11 +166,23 @@ pub const CHUNK_BYTES: u32 = 1024;
 /// Bytes of a BLAKE3 chaining value.
 pub const CHAINING_VALUE_BYTES: usize = 32;
 
-/// First operation code of the range that a user's own kernel may define; codes below it which no built-in has are reserved.
+/// First operation code of the user range; codes below it which no built-in has are reserved.
 pub const USER_OPERATIONS: u32 = 0x1000;
 
 /// Last operation code.
 pub const LAST_OPERATION: u32 = 0xffff;
+
+/// Most custom operations of a kernel. They have the first codes of the user range, in the order of their names; a kernel that does
+/// not hold one faults its slots, as it does those of all codes behind them.
+pub const CUSTOM_OPERATIONS: u32 = 8;
+
+/// Bit of the first custom operation in a mask of operations.
+pub const CUSTOM_BIT: u32 = u32::BITS - CUSTOM_OPERATIONS;
+
+/// Bits of all custom operations in a mask of operations.
+pub const CUSTOM_MASK: u32 = u32::MAX << CUSTOM_BIT;
+
+const _: () = assert!(Operation::ALL[Operation::ALL.len() - 1].0.code() < CUSTOM_BIT);
 
 /// Whether a slot with this code may be published: a built-in, or any code of the user range.
 #[must_use]

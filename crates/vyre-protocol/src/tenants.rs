@@ -15,7 +15,7 @@ use crate::words::SharedWords;
 /// What a tenant may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TenantConfig {
-    /// Bit `c` allows the built-in with code `c`; bit 0 allows the user range.
+    /// What it may run: the [`operation_bit`]s.
     pub operations: u32,
     /// Most slots outstanding at once; `None` = as many as the ring has.
     pub cap: Option<u32>,

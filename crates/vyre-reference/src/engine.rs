@@ -14,6 +14,7 @@ use vyre_protocol::resource::{Handle, ResourceEntry};
 use vyre_protocol::ring::RingMemory;
 use vyre_protocol::words::SharedWords;
 
+use crate::custom::CustomFunction;
 use crate::ops::Backing;
 use crate::span::Span;
 use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering, fence};
@@ -157,6 +158,7 @@ pub struct Reference {
     shared: Arc<Shared>,
     workers: u32,
     quantum_fuel: u32,
+    custom: Arc<[(u32, CustomFunction)]>,
     /// What a traced run counts its clock from.
     epoch: Option<Instant>,
     threads: Vec<JoinHandle<()>>,
@@ -181,13 +183,29 @@ impl Reference {
             spans: Mutex::default(),
         };
         let (workers, threads) = (workers.max(1), Vec::new());
-        Reference { shared: Arc::new(shared), workers, quantum_fuel: QUANTUM_FUEL, epoch: None, threads }
+        Reference {
+            shared: Arc::new(shared),
+            workers,
+            quantum_fuel: QUANTUM_FUEL,
+            custom: Arc::new([]),
+            epoch: None,
+            threads,
+        }
     }
 
     /// Sets the fuel of each quantum; less than [`SMALLEST_FUEL`] makes no progress and becomes that.
     #[must_use]
     pub fn with_quantum_fuel(mut self, fuel: u32) -> Reference {
         self.quantum_fuel = fuel.max(SMALLEST_FUEL);
+        self
+    }
+
+    /// Gives it operations beside the built-in ones, each with its code, from [`USER_OPERATIONS`] on. Slots of other codes fault.
+    ///
+    /// [`USER_OPERATIONS`]: vyre_protocol::operation::USER_OPERATIONS
+    #[must_use]
+    pub fn with_custom(mut self, operations: &[(u32, CustomFunction)]) -> Reference {
+        self.custom = operations.into();
         self
     }
 
@@ -256,9 +274,10 @@ impl Reference {
         self.shared.stop.store(false, Ordering::Release);
         for id in 0..self.workers {
             let shared = Arc::clone(&self.shared);
-            let (workers, fuel, epoch) = (self.workers, self.quantum_fuel, self.epoch);
+            let (fuel, epoch) = (self.quantum_fuel, self.epoch);
+            let (workers, custom) = (self.workers, Arc::clone(&self.custom));
             let thread = std::thread::Builder::new().name(format!("vyre-worker-{id}"));
-            match thread.spawn(move || work(&shared, id, workers, fuel, epoch)) {
+            match thread.spawn(move || work(&shared, &custom, id, workers, fuel, epoch)) {
                 Ok(thread) => self.threads.push(thread),
                 Err(error) => {
                     self.stop();
@@ -331,12 +350,12 @@ impl Shared {
 }
 
 /// A worker's thread: quanta until it is stopped, asleep while there is nothing to do.
-fn work(shared: &Shared, id: u32, workers: u32, fuel: u32, epoch: Option<Instant>) {
+fn work(shared: &Shared, custom: &[(u32, CustomFunction)], id: u32, workers: u32, fuel: u32, epoch: Option<Instant>) {
     let traced = epoch.is_some();
     while !shared.stop.load(Ordering::Acquire) {
         shared.launched.fetch_add(1, Ordering::AcqRel);
         let mut worker = Worker::new(&shared.regions, &shared.resources, &shared.completed, id, workers);
-        worker.epoch = epoch;
+        (worker.custom, worker.epoch) = (custom, epoch);
         let ran = shared.span(id, false, traced, || worker.run_quantum(fuel));
         shared.finished.fetch_add(1, Ordering::AcqRel);
         match ran {

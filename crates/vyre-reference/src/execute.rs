@@ -16,7 +16,7 @@ use crate::ops::{self, Backing, Results};
 use crate::worker::Worker;
 
 /// Why a slot does not run, and the offending word.
-pub(crate) type Refusal = (Fault, u32);
+pub type Refusal = (Fault, u32);
 
 /// A resource and where in it the operand lies.
 pub(crate) struct Resolved {
@@ -59,7 +59,11 @@ impl Worker<'_> {
     /// Runs a tile and gives the completion's result word.
     fn run(&mut self, slot: &Slot, claim: Claim) -> Result<Results, Refusal> {
         let tile = claim.tile;
-        let operation = self.check_slot(slot)?;
+        self.check_tenant(slot)?;
+        let Some(operation) = Operation::from_code(slot.operation) else {
+            return self.run_custom(slot, tile).map(|()| [0; 2]);
+        };
+        self.check_allowed(slot, slot.operation)?;
         match operation {
             Operation::Nop => {}
             Operation::Fence if slot.tiles != 1 => return Err((Fault::BadArgument, slot.tiles)),
@@ -129,22 +133,19 @@ impl Worker<'_> {
         Ok([ops::run_word(operation, &place, [slot.args[0], slot.args[1]]), 0])
     }
 
-    fn check_slot(&self, slot: &Slot) -> Result<Operation, Refusal> {
+    fn check_tenant(&self, slot: &Slot) -> Result<(), Refusal> {
         let control = self.region(RegionKind::Control);
         let tenant = |word: u32| (TENANTS + slot.tenant * TENANT_WORDS + word) as usize;
         if slot.tenant >= self.tenants || control.load_acquire(tenant(0)) != TenantState::Active.code() {
             return Err((Fault::UnknownTenant, slot.tenant));
         }
-        let unknown = (Fault::UnknownOperation, slot.operation);
-        let operation = Operation::from_code(slot.operation).ok_or(unknown)?;
-        self.check_allowed(slot, operation)?;
-        Ok(operation)
+        Ok(())
     }
 
-    pub(crate) fn check_allowed(&self, slot: &Slot, operation: Operation) -> Result<(), Refusal> {
+    pub(crate) fn check_allowed(&self, slot: &Slot, code: u32) -> Result<(), Refusal> {
         let mask = self.region(RegionKind::Control).load((TENANTS + slot.tenant * TENANT_WORDS + 1) as usize);
-        let allowed = mask & operation_bit(operation.code()) != 0;
-        if allowed { Ok(()) } else { Err((Fault::OperationDenied, operation.code())) }
+        let allowed = mask & operation_bit(code) != 0;
+        if allowed { Ok(()) } else { Err((Fault::OperationDenied, code)) }
     }
 
     /// The resource behind an operand, of which `bytes` bytes are to be accessed.
@@ -194,7 +195,7 @@ pub(crate) fn tile_range(slot: &Slot, tile: u32, span: u32) -> std::ops::Range<u
 }
 
 /// What FILL and COPY have in common.
-fn check_bytes(slot: &Slot) -> Result<(), Refusal> {
+pub(crate) fn check_bytes(slot: &Slot) -> Result<(), Refusal> {
     if let Some(odd) = [slot.length, slot.tile_span].into_iter().find(|value| !value.is_multiple_of(4)) {
         return Err((Fault::Misaligned, odd));
     }

@@ -55,7 +55,7 @@ impl Worker<'_> {
                 words => rest.split_at_checked(words).ok_or((Fault::BadArgument, head))?,
             };
             let operation = Operation::from_code(code).ok_or((Fault::BadArgument, head))?;
-            self.check_allowed(slot, operation)?;
+            self.check_allowed(slot, code)?;
             let place = self.resolve_inner(slot, operation, (head >> CODE_BITS) * 4)?;
             let argument = |i: usize| inner.get(i).copied().unwrap_or(0);
             steps.push(Step { operation, place, arguments: [argument(1), argument(2)] });

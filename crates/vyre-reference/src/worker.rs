@@ -16,6 +16,7 @@ use vyre_protocol::status::{self, LAUNCH, LAUNCH_STAMP, LaunchReport};
 use vyre_protocol::words::SharedWords;
 
 use crate::claim::Choice;
+use crate::custom::CustomFunction;
 use crate::engine::{Bell, Regions, Resources};
 use crate::run::Ran;
 use crate::span::Span;
@@ -26,6 +27,8 @@ pub(crate) struct Worker<'a> {
     pub(crate) regions: &'a Regions,
     pub(crate) resources: &'a Resources,
     pub(crate) completed: &'a Bell,
+    /// Operations of the user's own, by their codes.
+    pub(crate) custom: &'a [(u32, CustomFunction)],
     pub(crate) local: &'a Span,
     pub(crate) id: u32,
     pub(crate) workers: u32,
@@ -88,6 +91,7 @@ impl<'a> Worker<'a> {
             regions,
             resources,
             completed,
+            custom: &[],
             local: regions.get(RegionKind::Local),
             id,
             workers,

@@ -156,6 +156,9 @@ impl Engine {
                 if let Some(fuel) = options.quantum_fuel {
                     reference = reference.with_quantum_fuel(fuel);
                 }
+                if let Some(custom) = &options.custom {
+                    reference = reference.with_custom(&custom.models);
+                }
                 if trace {
                     reference = reference.traced(epoch);
                 }
@@ -183,6 +186,7 @@ impl Engine {
                     workers: options.workers,
                     park_after: options.park_after,
                     operations: options.operations | litmus,
+                    custom: options.custom.as_ref().map(|custom| custom.kernel.clone()),
                     quantum_fuel: options.quantum_fuel,
                     trace,
                 };

@@ -5,6 +5,8 @@ use std::time::Duration;
 use vyre_protocol::geometry::{Counts, Geometry, GeometryError};
 use vyre_protocol::operation::DEFAULT_OPERATIONS;
 
+use crate::custom::CustomOperations;
+
 /// How to open a runtime.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -14,10 +16,12 @@ pub struct Options {
     pub workers: Option<u32>,
     /// Time without outstanding slots after which a device has nothing in flight any more.
     pub park_after: Duration,
-    /// Operations compiled into a device's kernel: bit `c` for code `c`. A kernel pays for what it holds: its heaviest
+    /// Operations compiled into a device's kernel: their [`operation_bit`](vyre_protocol::control::operation_bit)s. A kernel pays for what it holds: its heaviest
     /// operation sets how many workers fit, and on llvmpipe each turn runs through the code of all. A GPU's always has COPY. Who wants
     /// to run programs asks for EXEC, which [`DEFAULT_OPERATIONS`] leave out: `u32::MAX` is all there are.
     pub operations: u32,
+    /// Operations of the user's own. Those among them that `operations` leaves out are not compiled in.
+    pub custom: Option<CustomOperations>,
     /// Fuel of each quantum in loop iterations; less than one action with the dearest tile needs becomes that. `None` steers it by the
     /// time that quanta take. For tests and measurements.
     pub quantum_fuel: Option<u32>,
@@ -56,6 +60,7 @@ impl Options {
             workers: None,
             park_after,
             operations: DEFAULT_OPERATIONS,
+            custom: None,
             quantum_fuel: None,
             wait: WaitPolicy::default(),
             trace_events: 0,

@@ -2,8 +2,9 @@
 //!
 //! # Safety
 //!
-//! Layout, pipeline and shader module are made and destroyed here, each once; a [`Kernel`] holds its device alive. The SPIR-V is
-//! ours, validated when it was built.
+//! Layout, pipeline and shader module are made and destroyed here, each once; a [`Kernel`] holds its device alive. The SPIR-V was
+//! validated when it was built: ours before it was committed, a [`CustomKernel`](crate::CustomKernel)'s before its manifest was written,
+//! and its checksums say that it is what was validated then.
 #![allow(unsafe_code, reason = "calls Vulkan; see the Safety section above")]
 
 use std::path::PathBuf;
@@ -12,17 +13,21 @@ use std::sync::Arc;
 use ash::vk;
 use vyre_protocol::control::operation_bit;
 use vyre_protocol::launch::{LAUNCH_BYTES, max_tile_fuel};
-use vyre_protocol::operation::Operation;
+use vyre_protocol::operation::{CUSTOM_MASK, Operation};
 use zerocopy::IntoBytes;
 
 use crate::device::DeviceReport;
 use crate::error::{Named, VulkanError};
 use crate::gpu::Gpu;
+use crate::resident::KernelConfig;
 
-const SPIRV: &[u8] = include_bytes!("../spirv/resident.spv");
+/// In the order of [`RESIDENT_MODULES`](vyre_protocol::custom::RESIDENT_MODULES).
+pub(crate) const SPIRV: [&[u8]; 3] = [
+    include_bytes!("../spirv/resident.spv"),
+    include_bytes!("../spirv/resident_int64.spv"),
+    include_bytes!("../spirv/resident_int64_clock.spv"),
+];
 const ECHO: &[u8] = include_bytes!("../spirv/echo.spv");
-const SPIRV_INT64: &[u8] = include_bytes!("../spirv/resident_int64.spv");
-const SPIRV_INT64_CLOCK: &[u8] = include_bytes!("../spirv/resident_int64_clock.spv");
 const PLAIN: &[u8] = include_bytes!("../spirv/plain.spv");
 const PLAIN_INT64: &[u8] = include_bytes!("../spirv/plain_int64.spv");
 
@@ -35,6 +40,11 @@ pub(crate) fn missing(report: &DeviceReport, operations: u32) -> Option<String> 
     let runs_programs = operations & operation_bit(Operation::Exec.code()) != 0;
     let short = runs_programs && report.shared_memory < EXEC_SHARED_BYTES;
     short.then(|| format!("{EXEC_SHARED_BYTES} bytes of shared memory for EXEC (it has {})", report.shared_memory))
+}
+
+/// The words of a module.
+fn module_words(spirv: &[u8]) -> Vec<u32> {
+    spirv.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
 }
 
 /// A compiled kernel.
@@ -57,30 +67,44 @@ impl Drop for Kernel {
 }
 
 impl Kernel {
-    /// Compiles the resident kernel with the operations of `operations`, a mask of operation codes; with `trace` each tile leaves a record.
-    pub(crate) fn new(gpu: &Arc<Gpu>, operations: u32, trace: bool) -> Result<Kernel, VulkanError> {
-        let spirv = match (gpu.report.stores_64_bit, gpu.report.device_clock) {
-            (true, true) => SPIRV_INT64_CLOCK,
-            (true, false) => SPIRV_INT64,
-            (false, _) => SPIRV,
+    /// Compiles the resident kernel with the operations of the configuration; with its `trace` each tile leaves a record.
+    pub(crate) fn resident(gpu: &Arc<Gpu>, config: &KernelConfig) -> Result<Kernel, VulkanError> {
+        let variant = match (gpu.report.stores_64_bit, gpu.report.device_clock) {
+            (false, _) => 0,
+            (true, false) => 1,
+            (true, true) => 2,
         };
-        Self::of_module(gpu, spirv, operations, trace)
+        match &config.custom {
+            Some(custom) => {
+                let operations = config.operations & (custom.mask() | !CUSTOM_MASK);
+                Self::of_module(gpu, custom.module(variant), operations, config.trace)
+            }
+            None => {
+                let words = module_words(SPIRV[variant]);
+                Self::of_module(gpu, &words, config.operations & !CUSTOM_MASK, config.trace)
+            }
+        }
     }
 
     /// Compiles the kernel that runs one slot in a dispatch; its push constants are a slot.
     pub(crate) fn plain(gpu: &Arc<Gpu>, operations: u32) -> Result<Kernel, VulkanError> {
-        Self::of_module(gpu, if gpu.report.stores_64_bit { PLAIN_INT64 } else { PLAIN }, operations, false)
+        let spirv = if gpu.report.stores_64_bit { PLAIN_INT64 } else { PLAIN };
+        Self::of_module(gpu, &module_words(spirv), operations, false)
     }
 
     /// Compiles the kernel that answers words.
     pub(crate) fn echo(gpu: &Arc<Gpu>) -> Result<Kernel, VulkanError> {
-        Self::of_module(gpu, ECHO, 0, false)
+        Self::of_module(gpu, &module_words(ECHO), 0, false)
     }
 
-    fn of_module(gpu: &Arc<Gpu>, spirv: &[u8], operations: u32, trace: bool) -> Result<Kernel, VulkanError> {
-        let words: Vec<u32> = spirv.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
-        let module = vk::ShaderModuleCreateInfo::default().code(&words);
-        // SAFETY: `words` is a valid SPIR-V module and lives until the call returns.
+    /// Compiles a shader that is no kernel of ours.
+    pub(crate) fn hand_written(gpu: &Arc<Gpu>, spirv: &[u8]) -> Result<Kernel, VulkanError> {
+        Self::of_module(gpu, &module_words(spirv), 0, false)
+    }
+
+    fn of_module(gpu: &Arc<Gpu>, words: &[u32], operations: u32, trace: bool) -> Result<Kernel, VulkanError> {
+        let module = vk::ShaderModuleCreateInfo::default().code(words);
+        // SAFETY: `words` is a valid SPIR-V module (see the file's header) and lives until the call returns.
         let module = unsafe { gpu.raw.create_shader_module(&module, None) }.named("vkCreateShaderModule")?;
         let cache = PipelineCache::load(gpu)?;
         let kernel = Self::compile(gpu, module, cache.raw, operations, trace);

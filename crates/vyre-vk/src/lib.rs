@@ -4,6 +4,7 @@
 //! - [`DeviceReport`] says of each device whether it is fit, and what would be chosen on it.
 //! - [`Resident`] is one device with the kernel's regions and the *relay*: a chain of bounded quanta, two in flight, that
 //!   together look like one kernel that never ends.
+//! - [`CustomKernel`] is a kernel with operations of the user's own, from files.
 //! - [`Buffer`] is memory that operations may work on.
 //!
 //! The host's side of the ring is not here: hand [`Resident::ring_memory`] to
@@ -13,10 +14,12 @@
 //!
 //! Every file that calls Vulkan says why it may in its own header. Nothing in this crate lends mapped memory as a slice.
 
+mod custom;
 mod device;
 mod echo;
 mod error;
 mod gpu;
+mod handwritten;
 mod instance;
 mod kernel;
 mod memory;
@@ -28,9 +31,11 @@ mod resident;
 mod rival;
 mod start;
 
+pub use custom::{CustomError, CustomKernel};
 pub use device::{DeviceKind, DeviceQuirks, DeviceReport, MemoryPlan};
 pub use echo::Echo;
 pub use error::{DeviceLost, ImportError, LoadError, MemoryError, OpenError, VulkanError};
+pub use handwritten::{HandWork, HandWritten};
 pub use instance::Vulkan;
 pub use memory::{Buffer, MemoryUse};
 pub use plain::{Bulk, Parts, PlainDevice, PlainError, Recorded};

@@ -152,6 +152,10 @@ impl PlainDevice {
         Ok(PlainDevice { kernels: BTreeMap::new(), gpu: Gpu::open(vulkan, index)? })
     }
 
+    pub(crate) fn gpu(&self) -> &Arc<Gpu> {
+        &self.gpu
+    }
+
     /// Allocates memory, as [`Resident::allocate`](crate::Resident::allocate) does.
     ///
     /// # Errors
@@ -191,7 +195,7 @@ impl PlainDevice {
         };
         // SAFETY: kernel and buffers are kept beside the submission.
         let submission = unsafe { Submission::new(gpu, record) }?;
-        Ok(Recorded { submission, _kernel: Some(kernel), _buffers: [input.clone(), output.clone()] })
+        Ok(Recorded::new(submission, kernel, [input.clone(), output.clone()]))
     }
 
     /// Records `vkCmdCopyBuffer` or `vkCmdFillBuffer` for each part.
@@ -234,6 +238,10 @@ impl PlainDevice {
 }
 
 impl Recorded {
+    pub(crate) fn new(submission: Submission, kernel: Arc<Kernel>, buffers: [Buffer; 2]) -> Recorded {
+        Recorded { submission, _kernel: Some(kernel), _buffers: buffers }
+    }
+
     /// Submits the commands and waits for their fence.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use vyre_protocol::operation::DEFAULT_OPERATIONS;
 use vyre_protocol::ring::RingMemory;
 use vyre_protocol::status::{Counters, LaunchReport};
 
+use crate::custom::CustomKernel;
 use crate::device::{DeviceKind, MemoryPlan};
 use crate::error::{DeviceLost, ImportError, MemoryError, OpenError, VulkanError};
 use crate::gpu::Gpu;
@@ -33,8 +34,10 @@ pub struct KernelConfig {
     pub workers: Option<u32>,
     /// Time without outstanding slots after which the relay parks.
     pub park_after: Duration,
-    /// Operations compiled into the kernel: bit `c` for code `c`.
+    /// Operations compiled into the kernel: their [`operation_bit`](vyre_protocol::control::operation_bit)s.
     pub operations: u32,
+    /// A kernel with operations of the user's own in place of the one that the crate brings along.
+    pub custom: Option<CustomKernel>,
     /// Fuel of each quantum; less than one action with the dearest tile needs becomes that. `None` steers it by the time that quanta
     /// take.
     pub quantum_fuel: Option<u32>,
@@ -60,6 +63,7 @@ impl Default for KernelConfig {
             workers: None,
             park_after: Duration::from_millis(50),
             operations: DEFAULT_OPERATIONS,
+            custom: None,
             quantum_fuel: None,
             trace: false,
         }
@@ -187,7 +191,7 @@ impl Resident {
         if let Some(missing) = kernel::missing(&gpu.report, config.operations) {
             return Err(OpenError::Unfit { name: gpu.report.name.clone(), missing: vec![missing] });
         }
-        let kernel = Arc::new(Kernel::new(&gpu, config.operations, config.trace)?);
+        let kernel = Arc::new(Kernel::resident(&gpu, config)?);
         let pipeline = watch.lap();
         let blocks = Blocks::allocate(&gpu, geometry)?;
         let mut quanta = quantum::Quanta::new(&gpu)?;

@@ -101,7 +101,7 @@ impl SubmitFence {
         dispatches: usize,
     ) -> Result<SubmitFence, OpenError> {
         let gpu = Gpu::open(vulkan, index)?;
-        let kernel = Kernel::new(&gpu, config.operations, config.trace)?;
+        let kernel = Kernel::resident(&gpu, config)?;
         let blocks = Blocks::allocate(&gpu, &config.geometry)?;
         blocks.reset(&config.geometry, &mut Quanta::new(&gpu)?)?;
         // Fuel for one look and one tile.

@@ -16,6 +16,7 @@ mod stream;
 mod svg;
 mod throughput;
 mod timeline;
+mod vir0;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -73,6 +74,8 @@ benches! {
     Scale, scale;
     /// Bulk operations, beside a plain dispatch of the same code, Vulkan's own commands and a host thread.
     Ops, ops;
+    /// VIR0 programs in the interpreter, beside the same as hand-written compute shaders.
+    Vir0, vir0;
     /// A file into the resident kernel, beside fio, a read and a mapped loop, and b3sum.
     Stream, stream;
     /// Round trip of a CRITICAL slot, idle and beside slots of 10,000 tiles in the LOW partition.

@@ -287,6 +287,11 @@ pub(crate) fn bench_scale_grows_everything(device: &str) {
     assert_eq!(ratios.len(), 4 + 1 + 3 + 1 + 2);
 }
 
+pub(crate) fn bench_vir0_compares_programs_with_shaders(device: &str) {
+    let (names, ratios) = bench(&["vir0", "--mib", "1", "--milliseconds", "1"], device);
+    assert_eq!((names.len(), ratios.len()), if device == "reference" { (5, 0) } else { (10, 5) });
+}
+
 pub(crate) fn bench_preemption_prints_percentiles(device: &str) {
     let (names, ratios) = bench(&["preemption", "--samples", "100"], device);
     assert_eq!((names, ratios.len()), (vec!["idle".to_owned(), "beside LOW work".to_owned()], 1));

@@ -51,6 +51,7 @@ on_every_engine! {
     bench_residency_compares_numbers_of_workers => residency, device_residency;
     bench_scale_grows_everything => scale, device_scale;
     bench_ops_compares_every_operation => ops, device_ops;
+    bench_vir0_compares_programs_with_shaders => vir0, device_vir0;
     bench_stream_reads_a_file_in_every_way => stream, device_stream;
     bench_preemption_prints_percentiles => preemption, device_preemption;
     bench_park_compares_loads_and_wakes => park, device_park;

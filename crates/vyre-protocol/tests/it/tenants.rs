@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use vyre_protocol::control::{TENANT_WORDS, TENANTS, operation_bit};
 use vyre_protocol::geometry::Priority;
-use vyre_protocol::operation::Operation;
+use vyre_protocol::operation::{CUSTOM_MASK, CUSTOM_OPERATIONS, LAST_OPERATION, Operation, USER_OPERATIONS};
 use vyre_protocol::ring::PublishError;
 use vyre_protocol::slot::Slot;
 use vyre_protocol::tenants::{Rate, Revocation, TenantConfig, TenantError};
@@ -102,6 +102,21 @@ fn a_token_bucket_fills_with_time_up_to_its_burst() {
     ring.set_time(Duration::from_secs(100));
     ring.publish_all(Priority::Low, &[slot; 3]).unwrap();
     assert_eq!(refusal(ring.publish(Priority::Low, &slot).unwrap_err()), over, "no more than the burst waits");
+}
+
+#[test]
+fn custom_operations_have_bits_of_their_own_and_the_rest_of_the_user_range_shares_one() {
+    let codes = USER_OPERATIONS..USER_OPERATIONS + CUSTOM_OPERATIONS;
+    assert_eq!(codes.map(operation_bit).sum::<u32>(), CUSTOM_MASK);
+    assert_eq!([USER_OPERATIONS + CUSTOM_OPERATIONS, LAST_OPERATION].map(operation_bit), [1, 1]);
+    let (mut ring, _) = ring_of(25, 3);
+    let operations = operation_bit(USER_OPERATIONS + 1);
+    let tenant = ring.register_tenant(TenantConfig { operations, ..TenantConfig::default() }).unwrap();
+    ring.publish(Priority::Low, &Slot { tenant, ..Slot::with_code(USER_OPERATIONS + 1) }).unwrap();
+    for code in [USER_OPERATIONS, USER_OPERATIONS + 2, LAST_OPERATION] {
+        let refused = ring.publish(Priority::Low, &Slot { tenant, ..Slot::with_code(code) }).unwrap_err();
+        assert_eq!(refusal(refused), TenantError::Denied { tenant, operation: code });
+    }
 }
 
 #[test]
