@@ -4,6 +4,7 @@ mod abi;
 pub mod bundle;
 pub mod ci;
 pub mod fuzz;
+mod pieces;
 mod process;
 mod provision;
 pub mod rivals;

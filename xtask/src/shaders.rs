@@ -9,13 +9,18 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::abi;
+use crate::pieces::{keep, release};
 use crate::process::{exists, output, root, run};
 
-/// A module: its name, the source that is compiled, which includes the others, and flags beside the common ones.
-const VARIANTS: [(&str, &str, &[&str]); 6] = [
+/// A module: its name, the source that is compiled, which includes the others, and flags beside the common ones. `--ku`: functions that
+/// nothing calls stay.
+const VARIANTS: [(&str, &str, &[&str]); 9] = [
     ("resident", "resident.comp", &[]),
     ("resident_int64", "resident.comp", &["-DVYRE_INT64=1"]),
     ("resident_int64_clock", "resident.comp", &["-DVYRE_INT64=1", "-DVYRE_CLOCK=1"]),
+    ("hot", "resident.comp", &["--ku", "-DVYRE_HOT=1"]),
+    ("hot_int64", "resident.comp", &["--ku", "-DVYRE_HOT=1", "-DVYRE_INT64=1"]),
+    ("hot_int64_clock", "resident.comp", &["--ku", "-DVYRE_HOT=1", "-DVYRE_INT64=1", "-DVYRE_CLOCK=1"]),
     ("plain", "plain.comp", &[]),
     ("plain_int64", "plain.comp", &["-DVYRE_INT64=1"]),
     ("echo", "echo.comp", &[]),
@@ -76,7 +81,9 @@ fn compile(into: &Path) -> Result<()> {
         let (raw, module) = (into.join(format!("{name}.raw")), into.join(format!("{name}.spv")));
         let source = sources().join(source);
         run(Command::new("glslangValidator").args(FLAGS).args(defines).arg("-o").arg(&raw).arg(source))?;
+        keep(&raw)?;
         run(Command::new("spirv-opt").arg("-O").arg(&raw).arg("-o").arg(&module))?;
+        release(&module)?;
         run(Command::new("spirv-val").args(["--target-env", "vulkan1.2"]).arg(&module))?;
         fs::remove_file(raw)?;
     }

@@ -6,7 +6,7 @@ use vyre_protocol::control::operation_bit;
 use vyre_protocol::operation::Operation;
 use vyre_protocol::resource::{EXECUTE, Handle, SHARED};
 use vyre_protocol::slot::{Operand, Slot};
-use vyre_protocol::vir0::Program;
+use vyre_protocol::vir0::{self, Program};
 use vyre_vk::MemoryUse;
 
 use crate::engine::{Engine, EngineKind};
@@ -98,7 +98,9 @@ impl Runtime {
         if device && self.options.operations & operation_bit(Operation::Exec.code()) == 0 {
             return Err(ResourceError::NoPrograms);
         }
-        let bytes = program.encode();
+        let tag = self.tag_program(program);
+        let mut bytes = program.encode();
+        bytes.as_chunks_mut::<4>().0[vir0::TAG as usize] = tag.to_le_bytes();
         let memory = match &self.engine {
             Engine::Reference(_) => Memory::Program(Arc::new(program.clone())),
             Engine::Vulkan { .. } => resource::allocate(&self.engine, bytes.len() as u64, MemoryUse::HostToDevice)?,
@@ -107,11 +109,13 @@ impl Runtime {
         if device {
             resource.write(0, &bytes)?;
         }
+        self.note_loaded(tag, resource.handle());
         Ok(LoadedProgram { resource, program: program.clone() })
     }
 
     /// Gives a program back: slots that name it fault from now on.
     pub fn unload_program(&mut self, program: LoadedProgram) {
+        self.note_unloaded(program.handle());
         self.release(program.resource);
     }
 }

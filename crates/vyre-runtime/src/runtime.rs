@@ -21,6 +21,7 @@ use crate::device::DeviceChoice;
 use crate::dispatch::Staged;
 use crate::engine::{BulkVisibility, Engine, EngineInfo, EngineKind, Quanta, Words};
 use crate::error::{AbortReport, LossReport, OpenError, ResourceError, WaitError};
+use crate::hot::HotPrograms;
 use crate::log::{FormatError, Log, LogLine};
 use crate::options::Options;
 use crate::passed::Passed;
@@ -41,6 +42,7 @@ pub struct Runtime {
     /// New resources are resident once this many quanta have finished.
     pub(crate) settled_at: u64,
     pub(crate) log: Log,
+    pub(crate) hot: HotPrograms,
     /// Where the run is traced.
     pub(crate) recorder: Option<Box<Recorder>>,
     /// A tenant has a token bucket, so publishing needs the time.
@@ -84,6 +86,7 @@ impl Runtime {
             passed,
             settled_at: 0,
             log: Log::default(),
+            hot: HotPrograms::default(),
             recorder,
             rated: false,
             opened,
@@ -223,6 +226,7 @@ impl Runtime {
         if let Some(recorder) = &mut self.recorder {
             recorder.published(priority, tickets.clone(), slots);
         }
+        self.note_programs(slots);
         self.engine.note_outstanding(self.ring.in_flight());
     }
 
@@ -364,6 +368,7 @@ impl Runtime {
             recorder.begin_launch();
         }
         self.table = Table::new(geometry.counts().resources);
+        self.hot.forget_handles();
         self.held.clear();
         self.passed = Passed::default();
         self.settled_at = 0;

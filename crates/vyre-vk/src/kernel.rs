@@ -18,11 +18,15 @@ use zerocopy::IntoBytes;
 use crate::device::DeviceReport;
 use crate::error::{Named, VulkanError};
 use crate::gpu::Gpu;
+use crate::hot::{self, HotProgram, Translated, Untranslatable};
 
 const SPIRV: &[u8] = include_bytes!("../spirv/resident.spv");
 const ECHO: &[u8] = include_bytes!("../spirv/echo.spv");
 const SPIRV_INT64: &[u8] = include_bytes!("../spirv/resident_int64.spv");
 const SPIRV_INT64_CLOCK: &[u8] = include_bytes!("../spirv/resident_int64_clock.spv");
+const HOT: &[u8] = include_bytes!("../spirv/hot.spv");
+const HOT_INT64: &[u8] = include_bytes!("../spirv/hot_int64.spv");
+const HOT_INT64_CLOCK: &[u8] = include_bytes!("../spirv/hot_int64_clock.spv");
 const PLAIN: &[u8] = include_bytes!("../spirv/plain.spv");
 const PLAIN_INT64: &[u8] = include_bytes!("../spirv/plain_int64.spv");
 
@@ -44,11 +48,13 @@ pub(crate) struct Kernel {
     pub(crate) pipeline: vk::Pipeline,
     /// Fuel that a worker keeps back for a tile.
     pub(crate) tile_fuel: u32,
+    /// Loops of hot programs, which llvmpipe runs once for each tile.
+    pub(crate) loops: u32,
 }
 
 impl Drop for Kernel {
     fn drop(&mut self) {
-        // SAFETY: whoever ran the kernel has waited for its last quantum before dropping it.
+        // SAFETY: the quanta hold the kernels of their command buffers until these have run.
         unsafe {
             self.gpu.raw.destroy_pipeline(self.pipeline, None);
             self.gpu.raw.destroy_pipeline_layout(self.layout, None);
@@ -64,23 +70,39 @@ impl Kernel {
             (true, false) => SPIRV_INT64,
             (false, _) => SPIRV,
         };
-        Self::of_module(gpu, spirv, operations, trace)
+        Self::of_module(gpu, &words(spirv), operations, trace)
+    }
+
+    /// The module of a resident kernel with these programs translated, and what became of them.
+    pub(crate) fn translate(gpu: &Gpu, programs: &[HotProgram]) -> Result<Translated, Untranslatable> {
+        let spirv = match (gpu.report.stores_64_bit, gpu.report.device_clock) {
+            (true, true) => HOT_INT64_CLOCK,
+            (true, false) => HOT_INT64,
+            (false, _) => HOT,
+        };
+        hot::module(spirv, gpu.report.quirks.lanes, programs)
     }
 
     /// Compiles the kernel that runs one slot in a dispatch; its push constants are a slot.
     pub(crate) fn plain(gpu: &Arc<Gpu>, operations: u32) -> Result<Kernel, VulkanError> {
-        Self::of_module(gpu, if gpu.report.stores_64_bit { PLAIN_INT64 } else { PLAIN }, operations, false)
+        let spirv = if gpu.report.stores_64_bit { PLAIN_INT64 } else { PLAIN };
+        Self::of_module(gpu, &words(spirv), operations, false)
     }
 
     /// Compiles the kernel that answers words.
     pub(crate) fn echo(gpu: &Arc<Gpu>) -> Result<Kernel, VulkanError> {
-        Self::of_module(gpu, ECHO, 0, false)
+        Self::of_module(gpu, &words(ECHO), 0, false)
     }
 
-    fn of_module(gpu: &Arc<Gpu>, spirv: &[u8], operations: u32, trace: bool) -> Result<Kernel, VulkanError> {
-        let words: Vec<u32> = spirv.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
-        let module = vk::ShaderModuleCreateInfo::default().code(&words);
-        // SAFETY: `words` is a valid SPIR-V module and lives until the call returns.
+    /// Compiles a kernel of a module that one of the functions above made.
+    pub(crate) fn of_module(
+        gpu: &Arc<Gpu>,
+        spirv: &[u32],
+        operations: u32,
+        trace: bool,
+    ) -> Result<Kernel, VulkanError> {
+        let module = vk::ShaderModuleCreateInfo::default().code(spirv);
+        // SAFETY: `spirv` is a valid SPIR-V module and lives until the call returns.
         let module = unsafe { gpu.raw.create_shader_module(&module, None) }.named("vkCreateShaderModule")?;
         let cache = PipelineCache::load(gpu)?;
         let kernel = Self::compile(gpu, module, cache.raw, operations, trace);
@@ -117,7 +139,7 @@ impl Kernel {
         match unsafe { gpu.raw.create_compute_pipelines(cache, &info, None) } {
             Ok(pipelines) => {
                 let tile_fuel = max_tile_fuel(operations);
-                Ok(Kernel { gpu: Arc::clone(gpu), layout, pipeline: pipelines[0], tile_fuel })
+                Ok(Kernel { gpu: Arc::clone(gpu), layout, pipeline: pipelines[0], tile_fuel, loops: 0 })
             }
             Err((_, result)) => {
                 // SAFETY: nothing uses the layout.
@@ -126,6 +148,10 @@ impl Kernel {
             }
         }
     }
+}
+
+fn words(spirv: &[u8]) -> Vec<u32> {
+    spirv.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
 }
 
 /// A pipeline cache that lives in the user's cache folder, one file per device and driver. Losing it costs time, never
