@@ -73,7 +73,7 @@ impl Bench {
         let copy = |from, to, length| Slot { input: from, output: to, ..Slot::new(Operation::Copy) }.tiled(length, 4096, 1);
         let (output, shared) = (self.output.at(0), self.shared.at(0));
         let (low, high) = (self.host.at(0), self.host.at(OUTPUT as u32));
-        self.host.write(0, &[0xee; OUTPUT + SHARED]).unwrap();
+        self.host.write(0, &[0; OUTPUT + SHARED]).unwrap();
         let mut done = |slot: &Slot| assert_eq!(run(&mut self.runtime, slot).status, Status::Done);
         done(&copy(low, output, OUTPUT as u32));
         done(&copy(high, shared, SHARED as u32));
