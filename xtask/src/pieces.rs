@@ -34,7 +34,9 @@ pub(crate) fn keep(path: &Path) -> Result<()> {
 pub(crate) fn release(path: &Path) -> Result<()> {
     edit(path, |module, pieces| {
         set_control(module, pieces, FunctionControl::NONE);
-        module.annotations.retain(|line| line.operands.get(1) != Some(&Operand::Decoration(Decoration::LinkageAttributes)));
+        module
+            .annotations
+            .retain(|line| line.operands.get(1) != Some(&Operand::Decoration(Decoration::LinkageAttributes)));
         module.capabilities.retain(|line| line.operands.first() != Some(&Operand::Capability(Capability::Linkage)));
     })
 }
@@ -56,7 +58,9 @@ fn set_control(module: &mut Module, pieces: &[Word], control: FunctionControl) {
 fn edit(path: &Path, change: impl FnOnce(&mut Module, &[Word])) -> Result<()> {
     let mut module = load_bytes(fs::read(path)?).map_err(|error| anyhow!("{}: {error}", path.display()))?;
     let named = |line: &Instruction| match line.operands.as_slice() {
-        [Operand::IdRef(id), Operand::LiteralString(name)] if name.starts_with(PREFIX) && name.contains('(') => Some(*id),
+        [Operand::IdRef(id), Operand::LiteralString(name)] if name.starts_with(PREFIX) && name.contains('(') => {
+            Some(*id)
+        }
         _ => None,
     };
     let pieces: Vec<Word> = module.debug_names.iter().filter_map(named).collect();

@@ -13,7 +13,7 @@ use vyre_runtime::protocol::resource::ATOMIC;
 use vyre_runtime::protocol::slot::Slot;
 use vyre_runtime::protocol::vir0::{self, GROUP};
 use vyre_runtime::vk::MemoryUse;
-use vyre_runtime::{Bindings, Options, Resource, Runtime};
+use vyre_runtime::{Bindings, HotPolicy, Options, ProgramState, Resource, Runtime};
 
 use crate::{DeviceArgument, Failure, exit_code, programs};
 
@@ -39,8 +39,33 @@ pub(crate) struct Arguments {
     /// Items of a tile.
     #[arg(long, default_value_t = GROUP, value_parser = clap::value_parser!(u32).range(1..))]
     span: u32,
+    /// Whether the kernel gets the program as code of its own: after many tiles, before the program runs, or never. What it leaves is the
+    /// same; building the kernel takes seconds.
+    #[arg(long, value_enum, default_value_t)]
+    hot: Hot,
     #[command(flatten)]
     device: DeviceArgument,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+enum Hot {
+    /// When the program has run for 65,536 tiles.
+    Auto,
+    /// Waits for the kernel before the program runs.
+    Always,
+    /// The program is interpreted.
+    #[default]
+    Never,
+}
+
+impl From<Hot> for HotPolicy {
+    fn from(hot: Hot) -> HotPolicy {
+        match hot {
+            Hot::Auto => HotPolicy::AUTOMATIC,
+            Hot::Always => HotPolicy::Always,
+            Hot::Never => HotPolicy::Never,
+        }
+    }
 }
 
 /// Longest time for a program over a file.
@@ -62,7 +87,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let words = u32::try_from(input.len() / 4)?;
     let bytes = arguments.out_bytes.unwrap_or(u32::try_from(given.max(1))?);
     let operations = [Operation::Exec, Operation::Copy, Operation::Fill].iter().map(|op| operation_bit(op.code()));
-    let options = Options { operations: operations.sum(), ..Options::new(Counts::default())? };
+    let hot = arguments.hot.into();
+    let options = Options { operations: operations.sum(), hot, ..Options::new(Counts::default())? };
     let mut runtime = Runtime::open(&arguments.device.choice(), &options)?;
     eprintln!("vyre: running on {}", runtime.engine());
     let access = |index: usize| program.parts().resources.get(index).copied().unwrap_or(0);
@@ -72,12 +98,29 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let bindings =
         Bindings { input: source.at(0), output: target.at(0), further: &[], parameters: &arguments.parameters };
     let slot = loaded.slot(&bindings, arguments.items.unwrap_or(words), arguments.span)?;
+    if arguments.hot == Hot::Always {
+        runtime.await_program(&loaded, TIMEOUT);
+    }
     complete(&mut runtime, &slot)?;
+    if arguments.hot != Hot::Never {
+        eprintln!("vyre: {}", manner(&runtime.program_state(&loaded)));
+    }
     let mut out = fetch(&mut runtime, target)?;
     out.truncate(bytes as usize);
     runtime.exit(TIMEOUT)?;
     write(arguments.output.as_deref(), &out)?;
     Ok(exit_code(true, runtime.validation_messages()))
+}
+
+/// How the program is run, in words.
+fn manner(state: &ProgramState) -> String {
+    match state {
+        ProgramState::Interpreted => "the program was interpreted".into(),
+        ProgramState::Building => "the program was interpreted; the kernel that holds it is not built yet".into(),
+        ProgramState::Hot => "the kernel has the program as code of its own".into(),
+        ProgramState::Untranslatable(reason) => format!("the program was interpreted: {reason}"),
+        ProgramState::NotBuilt(reason) => format!("the program was interpreted: its kernel was not built: {reason}"),
+    }
 }
 
 fn read(path: Option<&Path>) -> Result<Vec<u8>, Failure> {

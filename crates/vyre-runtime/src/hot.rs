@@ -111,7 +111,8 @@ impl HotPrograms {
 
     /// Forgets what is not loaded and in no kernel.
     fn sweep(&mut self) {
-        let kept = |known: &Known| known.loaded > 0 || matches!(known.state, ProgramState::Hot | ProgramState::Building);
+        let kept =
+            |known: &Known| known.loaded > 0 || matches!(known.state, ProgramState::Hot | ProgramState::Building);
         self.known.retain(|_, known| kept(known));
     }
 }
@@ -198,7 +199,8 @@ impl Runtime {
             return;
         }
         let Some(next) = self.options.hot.tiles().and_then(|tiles| self.hot.next(tiles)) else { return };
-        let program = |tag: &u32| Some(HotProgram { tag: *tag, program: Arc::clone(&self.hot.known.get(tag)?.program) });
+        let program =
+            |tag: &u32| Some(HotProgram { tag: *tag, program: Arc::clone(&self.hot.known.get(tag)?.program) });
         let programs = next.iter().filter_map(program).collect();
         match resident.build_hot(programs) {
             Ok(true) => self.hot.begin(next),

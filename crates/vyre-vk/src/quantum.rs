@@ -58,7 +58,14 @@ impl Quanta {
             let pool = gpu.raw.create_command_pool(&pool, None).named("vkCreateCommandPool")?;
             let timeline = gpu.raw.create_semaphore(&semaphore, None).named("vkCreateSemaphore");
             let timeline = timeline.inspect_err(|_| gpu.raw.destroy_command_pool(pool, None))?;
-            let mut quanta = Quanta { gpu: Arc::clone(gpu), pool, buffers: Vec::new(), kernels: Default::default(), timeline, submitted: 0 };
+            let mut quanta = Quanta {
+                gpu: Arc::clone(gpu),
+                pool,
+                buffers: Vec::new(),
+                kernels: Default::default(),
+                timeline,
+                submitted: 0,
+            };
             let info = vk::CommandBufferAllocateInfo::default()
                 .command_pool(pool)
                 .level(vk::CommandBufferLevel::PRIMARY)

@@ -12,9 +12,7 @@ use vyre_runtime::protocol::operation::Operation;
 use vyre_runtime::protocol::slot::Slot;
 use vyre_runtime::protocol::vir0::{GROUP, Opcode, Program, assemble, disassemble};
 use vyre_runtime::vk::MemoryUse;
-use vyre_runtime::{
-    Bindings, EngineKind, HotPolicy, LoadedProgram, Options, ProgramState, Resource, Runtime,
-};
+use vyre_runtime::{Bindings, EngineKind, HotPolicy, LoadedProgram, Options, ProgramState, Resource, Runtime};
 
 use crate::Open;
 use crate::cases::{end, noise, run};
@@ -70,7 +68,8 @@ impl Bench {
     }
 
     fn run(&mut self, slot: &Slot) -> Outcome {
-        let copy = |from, to, length| Slot { input: from, output: to, ..Slot::new(Operation::Copy) }.tiled(length, 4096, 1);
+        let copy =
+            |from, to, length| Slot { input: from, output: to, ..Slot::new(Operation::Copy) }.tiled(length, 4096, 1);
         let (output, shared) = (self.output.at(0), self.shared.at(0));
         let (low, high) = (self.host.at(0), self.host.at(OUTPUT as u32));
         self.host.write(0, &[0; OUTPUT + SHARED]).unwrap();
@@ -161,7 +160,14 @@ pub(crate) fn hot_programs_fault_where_the_interpreter_does(open: Open) {
         case(&format!("{head}{outside}st32 r1[v0], v3\nend"), &[], 1, 1),
         case(&format!("{head}.fuel 45\n{outside}add v3, v3, 1\nst32 r1[v0], v3\nend"), &[], 1, 1),
         case(&format!("{head}{trap}"), &[], 1, 1),
-        case(&format!("{head}get v0, lane\nloop\n  eq v1, v0, 256\n  break v1\n  st32 r1[v0], v0\n  st32 scratch[v0], v0\nendloop\nend"), &[], 1, 1),
+        case(
+            &format!(
+                "{head}get v0, lane\nloop\n  eq v1, v0, 256\n  break v1\n  st32 r1[v0], v0\n  st32 scratch[v0], v0\nendloop\nend"
+            ),
+            &[],
+            1,
+            1,
+        ),
     ];
     let outcomes = compare(open, &cases, 0);
     let faults: Vec<_> = outcomes.iter().map(|outcome| outcome.1).collect();

@@ -80,8 +80,9 @@ impl Emitter {
 
     /// A type or constant of the module, made if it is not there.
     fn global(&mut self, op: Op, result_type: Option<Word>, operands: Vec<Operand>) -> Word {
-        let same =
-            |line: &&Instruction| line.class.opcode == op && line.result_type == result_type && line.operands == operands;
+        let same = |line: &&Instruction| {
+            line.class.opcode == op && line.result_type == result_type && line.operands == operands
+        };
         if let Some(id) = self.module.types_global_values.iter().find(same).and_then(|line| line.result_id) {
             return id;
         }
@@ -247,7 +248,10 @@ impl Emitter {
 
     fn hook(&mut self) -> Option<&mut Function> {
         let id = self.pieces.get(HOOK)?.id;
-        self.module.functions.iter_mut().find(|function| function.def.as_ref().is_some_and(|def| def.result_id == Some(id)))
+        self.module
+            .functions
+            .iter_mut()
+            .find(|function| function.def.as_ref().is_some_and(|def| def.result_id == Some(id)))
     }
 
     /// Ends a function and gives it; `group`: from [`begin`](Self::begin).
@@ -312,7 +316,9 @@ impl Emitter {
         }
         self.module.functions.retain(|function| id(function).is_some_and(|id| called.contains(&id)));
         let there: BTreeSet<Word> = self.module.all_inst_iter().filter_map(|line| line.result_id).collect();
-        let stays = |line: &Instruction| line.operands.first().and_then(Operand::id_ref_any).is_none_or(|id| there.contains(&id));
+        let stays = |line: &Instruction| {
+            line.operands.first().and_then(Operand::id_ref_any).is_none_or(|id| there.contains(&id))
+        };
         self.module.debug_names.retain(stays);
         self.module.annotations.retain(stays);
     }

@@ -35,7 +35,8 @@ impl Translator<'_> {
 
     /// Word `k` of the quads at an index.
     fn quad(&mut self, index: Word, k: u8) -> Word {
-        let (four, k, uvec4) = (self.emitter.words(QUAD.into()), self.emitter.words(k.into()), self.emitter.types.uvec4);
+        let (four, k, uvec4) =
+            (self.emitter.words(QUAD.into()), self.emitter.words(k.into()), self.emitter.types.uvec4);
         let word = self.emitter.op(Op::IMul, uvec4, &[index, four]);
         self.emitter.op(Op::IAdd, uvec4, &[word, k])
     }
@@ -77,11 +78,8 @@ impl Translator<'_> {
             let memory = self.memory(instruction);
             let words = if instruction.opcode == Opcode::Ld128 { QUAD } else { 1 };
             for k in 0..words {
-                let (op, index) = if words == 1 {
-                    (instruction.opcode, index)
-                } else {
-                    (Opcode::Ld32, self.quad(index, k))
-                };
+                let (op, index) =
+                    if words == 1 { (instruction.opcode, index) } else { (Opcode::Ld32, self.quad(index, k)) };
                 let op = self.emitter.word(op.code().into());
                 let value = self.emitter.call("load", &[op, memory, index, inside])?;
                 if instruction.d < VECTORS {

@@ -49,7 +49,9 @@ pub enum Untranslatable {
         opcode: Opcode,
     },
     /// It is too long.
-    #[error("{instructions} instructions are too many on this device, which translates up to {most}; split the program")]
+    #[error(
+        "{instructions} instructions are too many on this device, which translates up to {most}; split the program"
+    )]
     Long {
         /// Instructions of the program.
         instructions: usize,
@@ -57,7 +59,9 @@ pub enum Untranslatable {
         most: usize,
     },
     /// It has too many loops beside those of the programs before it.
-    #[error("{loops} loops are too many: a kernel translates up to {MAX_LOOPS} of all its programs, of which {left} are left")]
+    #[error(
+        "{loops} loops are too many: a kernel translates up to {MAX_LOOPS} of all its programs, of which {left} are left"
+    )]
     Loops {
         /// Loops of the program, with those of instructions across lanes.
         loops: usize,
@@ -120,7 +124,8 @@ mod tests {
     const SPIRV: &[u8] = include_bytes!("../../spirv/hot.spv");
 
     fn outcomes(texts: &[String], lanes: u32) -> (HotModule, Vec<Result<(), Untranslatable>>) {
-        let program = |(i, text): (usize, &String)| HotProgram { tag: i as u32 + 1, program: Arc::new(assemble(text).unwrap()) };
+        let program =
+            |(i, text): (usize, &String)| HotProgram { tag: i as u32 + 1, program: Arc::new(assemble(text).unwrap()) };
         let programs: Vec<_> = texts.iter().enumerate().map(program).collect();
         let (module, outcomes) = module(SPIRV, lanes, &programs).unwrap();
         (module, outcomes.into_iter().map(|(_, outcome)| outcome).collect())
@@ -130,8 +135,9 @@ mod tests {
     fn a_module_has_its_programs_and_nothing_else() {
         let none = outcomes(&[], 8).0;
         assert!(none.words.len() < SPIRV.len() / 4, "pieces that nothing calls are gone");
-        let text = "get s0, length\nmov s1, 0\nloop\n eq s2, s0, s1\n break s2\n add s1, s1, 1\nendloop\nend".to_owned();
-        let (one, found) = outcomes(&[text.clone()], 8);
+        let text =
+            "get s0, length\nmov s1, 0\nloop\n eq s2, s0, s1\n break s2\n add s1, s1, 1\nendloop\nend".to_owned();
+        let (one, found) = outcomes(std::slice::from_ref(&text), 8);
         assert_eq!((found, one.loops), (vec![Ok(())], 1));
         assert!(one.words.len() > none.words.len());
         assert!(outcomes(&[text.clone(), text], 8).0.words.len() > one.words.len());
@@ -140,7 +146,10 @@ mod tests {
     #[test]
     fn what_is_too_much_stays_interpreted() {
         let long = format!("get v0, lane\n{}end", "add v0, v0, 1\n".repeat(300));
-        assert_eq!(outcomes(&[long.clone()], 8).1, [Err(Untranslatable::Long { instructions: 302, most: 256 })]);
+        assert_eq!(
+            outcomes(std::slice::from_ref(&long), 8).1,
+            [Err(Untranslatable::Long { instructions: 302, most: 256 })]
+        );
         assert_eq!(outcomes(&[long], 64).1, [Ok(())], "it depends on the places of a lane");
         let sums = format!("get v0, lane\n{}end", "sum s0, v0\n".repeat(14));
         let (module, found) = outcomes(&[sums.clone(), sums, "end".into()], 8);
