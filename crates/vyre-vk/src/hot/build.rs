@@ -18,6 +18,9 @@ use crate::resident::Blocks;
 /// Longest time for the first quantum of a kernel, in which a software device compiles it.
 const FIRST_QUANTUM: Duration = Duration::from_secs(120);
 
+/// Stack for drivers' compilers, which go down deep in large kernels.
+const STACK: usize = 64 << 20;
+
 /// Why a kernel with hot programs was not built.
 #[derive(Debug, thiserror::Error)]
 pub enum HotError {
@@ -120,7 +123,7 @@ impl Builds {
         if self.thread.is_some() {
             return Ok(false);
         }
-        let thread = std::thread::Builder::new().name("vyre-hot".into()).spawn(move || order.build());
+        let thread = std::thread::Builder::new().name("vyre-hot".into()).stack_size(STACK).spawn(move || order.build());
         self.thread = Some(thread.map_err(HotError::NoThread)?);
         Ok(true)
     }

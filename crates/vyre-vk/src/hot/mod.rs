@@ -22,8 +22,9 @@ use self::translate::{UNKNOWN, translate};
 /// Most programs that a kernel holds translated: each makes it larger, and on llvmpipe each tile passes by all of them.
 pub const MAX_HOT_PROGRAMS: usize = 8;
 
-/// Most instructions times places of a hardware lane: what is longer takes drivers too long to compile.
-const MAX_STEPS: usize = 2048;
+/// Most instructions times places of a hardware lane, in all programs of a kernel. Drivers take each for some dozen instructions of their
+/// own: llvmpipe compiles for minutes where there are more, and SwiftShader's optimizer ends the process.
+const MAX_STEPS: usize = 1024;
 
 /// Most loops in the translated programs of a kernel. llvmpipe runs each of them once for each tile, whatever that is, and counts that.
 const MAX_LOOPS: usize = 48;
@@ -48,25 +49,17 @@ pub enum Untranslatable {
         /// The instruction.
         opcode: Opcode,
     },
-    /// It is too long.
-    #[error(
-        "{instructions} instructions are too many on this device, which translates up to {most}; split the program"
-    )]
-    Long {
-        /// Instructions of the program.
-        instructions: usize,
-        /// Most on this device.
-        most: usize,
-    },
-    /// It has too many loops beside those of the programs before it.
-    #[error(
-        "{loops} loops are too many: a kernel translates up to {MAX_LOOPS} of all its programs, of which {left} are left"
-    )]
-    Loops {
-        /// Loops of the program, with those of instructions across lanes.
-        loops: usize,
+    /// The kernel has no room for it beside the programs before it.
+    #[error("it has {needed} {what}, and {left} of the {most} of a kernel are left; split it, or load fewer programs")]
+    NoRoom {
+        /// What there are too many of.
+        what: &'static str,
+        /// How many it has.
+        needed: usize,
         /// How many were left.
         left: usize,
+        /// How many a kernel takes.
+        most: usize,
     },
     /// The kernel's module lacks something that the translator needs.
     #[error("the kernel's module has no `{0}`; host and shader are not of one build")]
@@ -97,22 +90,25 @@ pub(crate) fn module(spirv: &[u8], lanes: u32, programs: &[HotProgram]) -> Resul
     let broken = || Untranslatable::Piece("program".into());
     let mut emitter = Emitter::new(spirv).ok_or_else(broken)?;
     let places = (GROUP / 4 / lanes).max(1) as usize;
-    let (mut functions, mut outcomes, mut left) = (Vec::new(), Vec::new(), MAX_LOOPS);
+    let (mut functions, mut outcomes) = (Vec::new(), Vec::new());
+    let mut left = [MAX_STEPS, MAX_LOOPS];
     for HotProgram { tag, program } in programs.iter().take(MAX_HOT_PROGRAMS) {
-        let (instructions, most) = (program.parts().code.len(), MAX_STEPS / places);
-        let loops = program.parts().code.iter().map(loops_of).sum();
-        let outcome = if instructions > most {
-            Err(Untranslatable::Long { instructions, most })
-        } else if loops > left {
-            Err(Untranslatable::Loops { loops, left })
-        } else {
-            translate(&mut emitter, program, places).map(|function| functions.push((*tag, function)))
+        let code = &program.parts().code;
+        let needed = [code.len() * places, code.iter().map(loops_of).sum()];
+        let outcome = match (0..needed.len()).find(|i| needed[*i] > left[*i]) {
+            Some(i) => {
+                let (what, most) = [("steps", MAX_STEPS), ("loops", MAX_LOOPS)][i];
+                Err(Untranslatable::NoRoom { what, needed: needed[i], left: left[i], most })
+            }
+            None => translate(&mut emitter, program, places).map(|function| functions.push((*tag, function))),
         };
-        left -= if outcome.is_ok() { loops } else { 0 };
+        if outcome.is_ok() {
+            left = [left[0] - needed[0], left[1] - needed[1]];
+        }
         outcomes.push((*tag, outcome));
     }
     let words = emitter.finish(&functions, UNKNOWN).ok_or_else(broken)?;
-    Ok((HotModule { words, loops: (MAX_LOOPS - left) as u32 }, outcomes))
+    Ok((HotModule { words, loops: (MAX_LOOPS - left[1]) as u32 }, outcomes))
 }
 
 #[cfg(test)]
@@ -145,15 +141,13 @@ mod tests {
 
     #[test]
     fn what_is_too_much_stays_interpreted() {
+        let no_room = |what, needed, left, most| Err(Untranslatable::NoRoom { what, needed, left, most });
         let long = format!("get v0, lane\n{}end", "add v0, v0, 1\n".repeat(300));
-        assert_eq!(
-            outcomes(std::slice::from_ref(&long), 8).1,
-            [Err(Untranslatable::Long { instructions: 302, most: 256 })]
-        );
+        assert_eq!(outcomes(std::slice::from_ref(&long), 8).1, [no_room("steps", 2416, 1024, 1024)]);
         assert_eq!(outcomes(&[long], 64).1, [Ok(())], "it depends on the places of a lane");
         let sums = format!("get v0, lane\n{}end", "sum s0, v0\n".repeat(14));
         let (module, found) = outcomes(&[sums.clone(), sums, "end".into()], 8);
-        assert_eq!(found, [Ok(()), Err(Untranslatable::Loops { loops: 28, left: 20 }), Ok(())]);
+        assert_eq!(found, [Ok(()), no_room("loops", 28, 20, 48), Ok(())]);
         assert_eq!(module.loops, 28);
     }
 }
