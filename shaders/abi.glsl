@@ -118,6 +118,7 @@ const uint VIR_HEADER_SCRATCH = 6u;
 const uint VIR_HEADER_FUEL = 7u;
 const uint VIR_HEADER_RESOURCES = 9u;
 const uint VIR_HEADER_ACCESS = 10u;
+const uint VIR_HEADER_TAG = 14u;
 const uint VIR_SWEEP = 9u;
 const uint VIR_STEP = 2u;
 const uint VIR_REDUCE_FUEL = 34u;
@@ -295,6 +296,11 @@ const uint VIR_GET_BYTES0 = 16u;
 const uint VIR_GET_BYTES1 = 17u;
 const uint VIR_GET_BYTES2 = 18u;
 const uint VIR_GET_BYTES3 = 19u;
+
+// Groups of instructions: X(name, opcode) for each.
+#define VIR_COMPUTED(X) X(mov, VIR_MOV) X(add, VIR_ADD) X(sub, VIR_SUB) X(mul, VIR_MUL) X(mulhiu, VIR_MULHIU) X(mulhis, VIR_MULHIS) X(divu, VIR_DIVU) X(remu, VIR_REMU) X(divs, VIR_DIVS) X(rems, VIR_REMS) X(and, VIR_AND) X(or, VIR_OR) X(xor, VIR_XOR) X(not, VIR_NOT) X(shl, VIR_SHL) X(shr, VIR_SHR) X(sar, VIR_SAR) X(rotl, VIR_ROTL) X(clz, VIR_CLZ) X(ctz, VIR_CTZ) X(popcnt, VIR_POPCNT) X(minu, VIR_MINU) X(maxu, VIR_MAXU) X(mins, VIR_MINS) X(maxs, VIR_MAXS) X(eq, VIR_EQ) X(ne, VIR_NE) X(ltu, VIR_LTU) X(leu, VIR_LEU) X(lts, VIR_LTS) X(les, VIR_LES) X(select, VIR_SELECT) X(addf, VIR_ADDF) X(subf, VIR_SUBF) X(mulf, VIR_MULF) X(divf, VIR_DIVF) X(fma, VIR_FMA) X(sqrt, VIR_SQRT) X(exp2, VIR_EXP2) X(log2, VIR_LOG2) X(minf, VIR_MINF) X(maxf, VIR_MAXF) X(floor, VIR_FLOOR) X(ceil, VIR_CEIL) X(trunc, VIR_TRUNC) X(round, VIR_ROUND) X(eqf, VIR_EQF) X(nef, VIR_NEF) X(ltf, VIR_LTF) X(lef, VIR_LEF) X(u2f, VIR_U2F) X(s2f, VIR_S2F) X(f2u, VIR_F2U) X(f2s, VIR_F2S)
+#define VIR_ATOMICS(X) X(atadd, VIR_ATADD) X(atmin, VIR_ATMIN) X(atmax, VIR_ATMAX) X(atand, VIR_ATAND) X(ator, VIR_ATOR) X(atxor, VIR_ATXOR) X(atxchg, VIR_ATXCHG) X(atcas, VIR_ATCAS)
+#define VIR_REDUCTIONS(X) X(sum, VIR_SUM) X(sumf, VIR_SUMF) X(leastu, VIR_LEASTU) X(mostu, VIR_MOSTU) X(leastf, VIR_LEASTF) X(mostf, VIR_MOSTF) X(any, VIR_ANY) X(all, VIR_ALL)
 
 // Status of a completion.
 const uint STATUS_DONE = 1u;

@@ -119,10 +119,11 @@ Verdict advance(Step s, inout Group group, uint seen) {
     return ACCEPTED;
 }
 
-// Runs the program; takes the fuel that it uses.
-Verdict exec_tile(Tile tile, inout Worker worker) {
-    begin_group();
-    Group group = Group(0u, 0u, 0u, s_program[VIR_HEADER_FUEL], 0u, tile.number, 0xffffffffu, 0u);
+#ifdef VYRE_HOT
+#include "vir0_hot.glsl"
+#endif
+
+Verdict interpret(inout Group group) {
     Verdict verdict = ACCEPTED;
     while (verdict.fault == FAULT_NONE) {
         Step s = decode(s_code[group.at]);
@@ -137,6 +138,22 @@ Verdict exec_tile(Tile tile, inout Worker worker) {
         if (across) { seen = vote(group, seen); }
         verdict = advance(s, group, seen);
     }
+    return verdict;
+}
+
+Verdict run_program(inout Group group) {
+#ifdef VYRE_HOT
+    uint outcome = hot_program(group);
+    if (outcome != HOT_UNKNOWN) { return verdict_of(outcome, group); }
+#endif
+    return interpret(group);
+}
+
+// Runs the program; takes the fuel that it uses.
+Verdict exec_tile(Tile tile, inout Worker worker) {
+    begin_group();
+    Group group = Group(0u, 0u, 0u, s_program[VIR_HEADER_FUEL], 0u, tile.number, 0xffffffffu, 0u);
+    Verdict verdict = run_program(group);
     uint used = s_program[VIR_HEADER_FUEL] - group.fuel;
     worker.fuel -= min(worker.fuel, used);
     worker.busy += used / FUEL_PER_BUSY_TURN;

@@ -198,6 +198,32 @@ void note_outside(inout Group group, uint lane, uint index, uint width) {
     }
 }
 
+// Which of the lanes that take part lie inside; the first that does not is noted.
+bvec4 inside_lanes(inout Group group, uint op, uint memory, uvec4 index, uvec4 takes_part, uvec4 lanes) {
+    uint width = width_bits(op);
+    uvec4 fits = truth(lessThan(index, uvec4(s_memory_bytes[memory] >> width)));
+    uvec4 outside = takes_part & ~fits;
+    if (outside.x != 0u) { note_outside(group, lanes.x, index.x, width); }
+    if (outside.y != 0u) { note_outside(group, lanes.y, index.y, width); }
+    if (outside.z != 0u) { note_outside(group, lanes.z, index.z, width); }
+    if (outside.w != 0u) { note_outside(group, lanes.w, index.w, width); }
+    return bvec4(takes_part & fits);
+}
+
+void load_elements(uint op, uint memory, uvec4 index, bvec4 inside, inout uvec4 value) {
+    if (inside.x) { value.x = load_element(op, memory, index.x); }
+    if (inside.y) { value.y = load_element(op, memory, index.y); }
+    if (inside.z) { value.z = load_element(op, memory, index.z); }
+    if (inside.w) { value.w = load_element(op, memory, index.w); }
+}
+
+void store_words(uint memory, uvec4 index, bvec4 inside, uvec4 value) {
+    if (inside.x) { store_word(memory, index.x, value.x); }
+    if (inside.y) { store_word(memory, index.y, value.y); }
+    if (inside.z) { store_word(memory, index.z, value.z); }
+    if (inside.w) { store_word(memory, index.w, value.w); }
+}
+
 // The pass of one of four: a lane of each place, or a word of each element.
 void access_part(Step s, Group group, uint place, uvec4 index, bvec4 inside) {
     uint memory = s.word & 0xffu;
@@ -228,36 +254,23 @@ void access_whole(Step s, Group group, uint place, uvec4 index, bvec4 inside) {
     uint memory = s.word & 0xffu;
     uvec4 value = s.op == VIR_ST32 ? fetch(s.b, place, 0u) : uvec4(0u);
     if (s.op == VIR_ST32) {
-        if (inside.x) { store_word(memory, index.x, value.x); }
-        if (inside.y) { store_word(memory, index.y, value.y); }
-        if (inside.z) { store_word(memory, index.z, value.z); }
-        if (inside.w) { store_word(memory, index.w, value.w); }
+        store_words(memory, index, inside, value);
         return;
     }
-    if (inside.x) { value.x = load_element(s.op, memory, index.x); }
-    if (inside.y) { value.y = load_element(s.op, memory, index.y); }
-    if (inside.z) { value.z = load_element(s.op, memory, index.z); }
-    if (inside.w) { value.w = load_element(s.op, memory, index.w); }
+    load_elements(s.op, memory, index, inside, value);
     if (s.vector) { put(s.d, place, value, group.depth); } else { s_uniform[group.meetings % 3u] = value.x; }
 }
 
 // Lanes whose access lies inside do it; the first that does not is noted. Something is seen if there is one.
 uint access_place(Step s, inout Group group, uint place) {
-    uint width = width_bits(s.op);
     uvec4 index = (s.a == VIR_IMMEDIATE ? uvec4(0u) : fetch(s.a, place, 0u)) + (s.word >> 16);
     uvec4 takes_part = s.vector ? truth(active_lanes(place, group.depth)) : uvec4(1u, 0u, 0u, 0u);
     // In one of four passes: the index of a lane that had its pass may have been overwritten by what it got.
     if (is_fourfold(s.op) && s.op != VIR_LD128 && s.op != VIR_ST128) {
         takes_part &= truth(equal(uvec4(0u, 1u, 2u, 3u), uvec4(group.pass)));
     }
-    uvec4 fits = truth(lessThan(index, uvec4(s_memory_bytes[s.word & 0xffu] >> width)));
-    uvec4 outside = takes_part & ~fits;
     uvec4 lanes = s.vector ? place + PLACE_LANES : uvec4(0u);
-    if (outside.x != 0u) { note_outside(group, lanes.x, index.x, width); }
-    if (outside.y != 0u) { note_outside(group, lanes.y, index.y, width); }
-    if (outside.z != 0u) { note_outside(group, lanes.z, index.z, width); }
-    if (outside.w != 0u) { note_outside(group, lanes.w, index.w, width); }
-    bvec4 inside = bvec4(takes_part & fits);
+    bvec4 inside = inside_lanes(group, s.op, s.word & 0xffu, index, takes_part, lanes);
     if (is_fourfold(s.op)) {
         access_part(s, group, place, index, inside);
     } else {
@@ -311,17 +324,25 @@ void compute_place(Step s, Group group, uint place) {
 }
 
 // SCAN: each component on its own, by doubling, and then the sums of the components before it.
+void double_sum(uint pass, uint place) {
+    uint from = (pass & 1u ^ 1u) * PLACES;
+    uint to = (pass & 1u) * PLACES;
+    uint stride = 1u << pass - 1u;
+    s_exchange[to + place] = s_exchange[from + place] + (place >= stride ? s_exchange[from + place - stride] : uvec4(0u));
+}
+
+uvec4 scanned(uint place) {
+    uvec4 sums = s_exchange[PLACES - 1u];
+    return s_exchange[place] + uvec4(0u, sums.x, sums.x + sums.y, sums.x + sums.y + sums.z);
+}
+
 void scan_place(Step s, Group group, uint place) {
-    uint from = (group.pass & 1u ^ 1u) * PLACES;
-    uint to = (group.pass & 1u) * PLACES;
     if (group.pass == 0u) {
         s_exchange[place] = mix(uvec4(0u), fetch(s.a, place, 0u), active_lanes(place, group.depth));
     } else if (group.pass < 7u) {
-        uint stride = 1u << group.pass - 1u;
-        s_exchange[to + place] = s_exchange[from + place] + (place >= stride ? s_exchange[from + place - stride] : uvec4(0u));
+        double_sum(group.pass, place);
     } else {
-        uvec4 sums = s_exchange[PLACES - 1u];
-        put(s.d, place, s_exchange[place] + uvec4(0u, sums.x, sums.x + sums.y, sums.x + sums.y + sums.z), group.depth);
+        put(s.d, place, scanned(place), group.depth);
     }
 }
 

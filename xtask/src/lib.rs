@@ -5,6 +5,7 @@ pub mod bundle;
 pub mod ci;
 pub mod custom;
 pub mod fuzz;
+mod pieces;
 mod process;
 mod provision;
 pub mod rivals;

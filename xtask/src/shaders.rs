@@ -11,15 +11,20 @@ use serde::{Deserialize, Serialize};
 use vyre_protocol::custom::RESIDENT_MODULES;
 
 use crate::abi;
+use crate::pieces::{keep, release};
 use crate::process::{exists, output, root, run};
 
 type Variant = (&'static str, &'static str, &'static [&'static str]);
 
-/// A module: its name, the source that is compiled, which includes the others, and flags beside the common ones.
-const VARIANTS: [Variant; 11] = [
+/// A module: its name, the source that is compiled, which includes the others, and flags beside the common ones. `--ku`: functions that
+/// nothing calls stay.
+const VARIANTS: [Variant; 14] = [
     ("resident", "resident.comp", &[]),
     ("resident_int64", "resident.comp", &["-DVYRE_INT64=1"]),
     ("resident_int64_clock", "resident.comp", &["-DVYRE_INT64=1", "-DVYRE_CLOCK=1"]),
+    ("hot", "resident.comp", &["--ku", "-DVYRE_HOT=1"]),
+    ("hot_int64", "resident.comp", &["--ku", "-DVYRE_HOT=1", "-DVYRE_INT64=1"]),
+    ("hot_int64_clock", "resident.comp", &["--ku", "-DVYRE_HOT=1", "-DVYRE_INT64=1", "-DVYRE_CLOCK=1"]),
     ("plain", "plain.comp", &[]),
     ("plain_int64", "plain.comp", &["-DVYRE_INT64=1"]),
     ("echo", "echo.comp", &[]),
@@ -99,7 +104,9 @@ fn compile_module((name, source, defines): &Variant, flags: &[OsString], into: &
     let source = sources().join(source);
     let mut compiler = Command::new("glslangValidator");
     output(compiler.args(FLAGS).args(*defines).args(flags).arg("-o").arg(&raw).arg(source))?;
+    keep(&raw)?;
     output(Command::new("spirv-opt").arg("-O").arg(&raw).arg("-o").arg(&module))?;
+    release(&module)?;
     output(Command::new("spirv-val").args(["--target-env", "vulkan1.2"]).arg(&module))?;
     fs::remove_file(raw)?;
     println!("{}", module.display());

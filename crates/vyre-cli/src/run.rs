@@ -20,7 +20,9 @@ use vyre_runtime::protocol::ring::Completion;
 use vyre_runtime::protocol::slot::{Operand, Slot};
 use vyre_runtime::protocol::vir0::{self, GROUP, Program};
 use vyre_runtime::vk::MemoryUse;
-use vyre_runtime::{BindError, Bindings, LoadedProgram, Options, Resource, Runtime, WaitError};
+use vyre_runtime::{
+    BindError, Bindings, HotPolicy, LoadedProgram, Options, ProgramState, Resource, Runtime, WaitError,
+};
 
 use crate::hash::BlockArguments;
 use crate::{DeviceArgument, Failure, exit_code, interrupt, programs};
@@ -68,6 +70,10 @@ pub(crate) struct Arguments {
     /// Items of a tile.
     #[arg(long, default_value_t = GROUP, value_parser = clap::value_parser!(u32).range(1..))]
     span: u32,
+    /// Whether the kernel gets the program as code of its own: after many tiles, before the program runs, or never. What it leaves is the
+    /// same; building the kernel takes seconds.
+    #[arg(long, value_enum, default_value_t)]
+    hot: Hot,
     /// Print on stderr what was done, how, and how fast.
     #[arg(long)]
     stats: bool,
@@ -75,6 +81,27 @@ pub(crate) struct Arguments {
     device: DeviceArgument,
     #[command(flatten)]
     blocks: BlockArguments,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+enum Hot {
+    /// When the program has run for 65,536 tiles.
+    Auto,
+    /// Waits for the kernel before the program runs.
+    Always,
+    /// The program is interpreted.
+    #[default]
+    Never,
+}
+
+impl From<Hot> for HotPolicy {
+    fn from(hot: Hot) -> HotPolicy {
+        match hot {
+            Hot::Auto => HotPolicy::AUTOMATIC,
+            Hot::Always => HotPolicy::Always,
+            Hot::Never => HotPolicy::Never,
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -122,12 +149,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let interrupted = interrupt::flag()?;
     let start = Instant::now();
     let mut job = Job::new(arguments, &program, &interrupted)?;
+    if arguments.hot == Hot::Always {
+        job.runtime.await_program(&job.program, PATIENCE);
+    }
     let ran = match cut {
         None => job.run_whole(whole, output)?,
         Some(cut) => stream::run(&mut job, &cut, output)?,
     };
     if !ran {
         return Ok(ExitCode::FAILURE);
+    }
+    if arguments.hot != Hot::Never {
+        eprintln!("vyre: {}", manner(&job.runtime.program_state(&job.program)));
     }
     job.runtime.exit(PATIENCE)?;
     if arguments.stats {
@@ -137,11 +170,23 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     Ok(exit_code(true, job.runtime.validation_messages()))
 }
 
+/// How the program is run, in words.
+fn manner(state: &ProgramState) -> String {
+    match state {
+        ProgramState::Interpreted => "the program was interpreted".into(),
+        ProgramState::Building => "the program was interpreted; the kernel that holds it is not built yet".into(),
+        ProgramState::Hot => "the kernel has the program as code of its own".into(),
+        ProgramState::Untranslatable(reason) => format!("the program was interpreted: {reason}"),
+        ProgramState::NotBuilt(reason) => format!("the program was interpreted: its kernel was not built: {reason}"),
+    }
+}
+
 impl<'a> Job<'a> {
     fn new(arguments: &'a Arguments, program: &Program, interrupted: &'a AtomicBool) -> Result<Job<'a>, Failure> {
         let operations = [Operation::Exec, Operation::Copy, Operation::Fill, Operation::Fence];
         let operations = operations.iter().map(|op| operation_bit(op.code())).sum();
-        let options = Options { operations, ..Options::new(Counts::default())? };
+        let hot = arguments.hot.into();
+        let options = Options { operations, hot, ..Options::new(Counts::default())? };
         let mut runtime = Runtime::open(&arguments.device.choice(), &options)?;
         eprintln!("vyre: running on {}", runtime.engine());
         let program = runtime.load_program(program)?;

@@ -10,7 +10,7 @@ use crate::control::{self, Command, TenantState};
 use crate::fault::{Fault, LaunchFault};
 use crate::header::{HEADER_BYTES, HEADER_WORDS, MAGIC, RegionKind};
 use crate::operation::{self, Operation, Reduction};
-use crate::vir0::{self, Opcode, Special};
+use crate::vir0::{self, Form, Opcode, Special};
 use crate::{ABI_VERSION, WORD_BYTES, debuglog, geometry, launch, local, packed, resource, slot, stamped, status};
 
 /// Word of a header where the counts begin.
@@ -158,6 +158,7 @@ const OFFSETS: &[(&str, &[(&str, u32)])] = &[
             ("VIR_HEADER_FUEL", 7),
             ("VIR_HEADER_RESOURCES", 9),
             ("VIR_HEADER_ACCESS", 10),
+            ("VIR_HEADER_TAG", vir0::TAG),
             ("VIR_SWEEP", vir0::SWEEP),
             ("VIR_STEP", vir0::STEP),
             ("VIR_REDUCE_FUEL", vir0::REDUCE_FUEL),
@@ -233,6 +234,20 @@ fn programs(out: &mut String) {
     for special in Special::ALL {
         constant(out, &format!("VIR_GET_{}", upper(special.name())), special.code().into());
     }
+    section(out, "Groups of instructions: X(name, opcode) for each.", []);
+    let computes = |form| matches!(form, Form::Unary | Form::Binary | Form::Ternary);
+    each(out, "VIR_COMPUTED", |opcode| computes(opcode.form()));
+    each(out, "VIR_ATOMICS", |opcode| matches!(opcode.form(), Form::Atomic | Form::Swap));
+    each(out, "VIR_REDUCTIONS", |opcode| opcode.form() == Form::Reduce);
+}
+
+/// A macro that calls another for each of these instructions.
+fn each(out: &mut String, name: &str, belongs: impl Fn(Opcode) -> bool) {
+    let _ = write!(out, "#define {name}(X)");
+    for opcode in Opcode::ALL.iter().copied().filter(|opcode| belongs(*opcode)) {
+        let _ = write!(out, " X({}, VIR_{})", opcode.name(), opcode.name().to_ascii_uppercase());
+    }
+    out.push('\n');
 }
 
 fn section<'a>(out: &mut String, comment: &str, constants: impl IntoIterator<Item = (&'a str, u32)>) {

@@ -124,6 +124,8 @@ pub struct Quanta {
     pub finished: u64,
     /// Times that the engine had nothing in flight and slept; not counted on the reference engine.
     pub parks: u64,
+    /// Times that a quantum ran another kernel than the one before it: with other programs translated. 0 on the reference engine.
+    pub switches: u64,
 }
 
 /// What an engine did in a traced run.
@@ -254,11 +256,11 @@ impl Engine {
         match self {
             Engine::Reference(reference) => {
                 let quanta = reference.quanta();
-                Quanta { launched: quanta.launched, finished: quanta.finished, parks: 0 }
+                Quanta { launched: quanta.launched, finished: quanta.finished, ..Quanta::default() }
             }
             Engine::Vulkan { resident, .. } => {
-                let quanta = resident.quanta();
-                Quanta { launched: quanta.launched, finished: quanta.finished, parks: quanta.parks }
+                let vyre_vk::Quanta { launched, finished, parks, switches } = resident.quanta();
+                Quanta { launched, finished, parks, switches }
             }
         }
     }

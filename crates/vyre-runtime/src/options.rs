@@ -31,8 +31,38 @@ pub struct Options {
     /// device's kernel is built without what leaves the records. The records of tiles go through the debug log, so it should be
     /// large: see [`Counts::log_records`].
     pub trace_events: usize,
+    /// Which programs a device's kernel gets as code of its own, in place of interpreting them.
+    pub hot: HotPolicy,
     /// Turns Vulkan's validation layer on.
     pub validation: bool,
+}
+
+/// When a loaded program is translated, so that the kernel need not interpret it. What it does is the same. A kernel with it is built
+/// beside the one that runs and takes over between two quanta, which takes the driver seconds of a processor; a runtime that goes away
+/// meanwhile waits for that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HotPolicy {
+    /// Never.
+    #[default]
+    Never,
+    /// When so many of its tiles were published.
+    After(u64),
+    /// When it is loaded.
+    Always,
+}
+
+impl HotPolicy {
+    /// After tiles enough that building a kernel may pay.
+    pub const AUTOMATIC: HotPolicy = HotPolicy::After(1 << 16);
+
+    /// Tiles after which a program is translated; `None` if it never is.
+    pub(crate) fn tiles(self) -> Option<u64> {
+        match self {
+            HotPolicy::Never => None,
+            HotPolicy::After(tiles) => Some(tiles),
+            HotPolicy::Always => Some(0),
+        }
+    }
 }
 
 /// How a client passes the time until a completion comes.
@@ -64,6 +94,7 @@ impl Options {
             quantum_fuel: None,
             wait: WaitPolicy::default(),
             trace_events: 0,
+            hot: HotPolicy::default(),
             validation: crate::validation_from_environment(),
         })
     }

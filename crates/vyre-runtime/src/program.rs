@@ -6,7 +6,7 @@ use vyre_protocol::control::operation_bit;
 use vyre_protocol::operation::Operation;
 use vyre_protocol::resource::{EXECUTE, Handle, SHARED};
 use vyre_protocol::slot::{Operand, Slot};
-use vyre_protocol::vir0::{MAX_BYTES, Program};
+use vyre_protocol::vir0::{MAX_BYTES, Program, TAG};
 use vyre_protocol::words::SharedWords;
 use vyre_vk::MemoryUse;
 
@@ -99,7 +99,9 @@ impl Runtime {
         if device && self.options.operations & operation_bit(Operation::Exec.code()) == 0 {
             return Err(ResourceError::NoPrograms);
         }
-        let bytes = program.encode();
+        let tag = self.tag_program(program);
+        let mut bytes = program.encode();
+        bytes.as_chunks_mut::<4>().0[TAG as usize] = tag.to_le_bytes();
         let spare = self.spare_programs.pop_front_if(|(moment, _)| self.ring.is_past(moment));
         // A spare one has been resident for long, so nobody waits for that.
         let (memory, resident) = match (&self.engine, spare) {
@@ -118,11 +120,13 @@ impl Runtime {
         }
         let enter = if resident { Runtime::enter } else { Runtime::register };
         let resource = enter(self, memory, bytes.len() as u32, EXECUTE, tenant)?;
+        self.note_loaded(tag, resource.handle());
         Ok(LoadedProgram { resource, program: program.clone() })
     }
 
     /// Gives a program back: slots that name it fault from now on. A device's memory for it is kept for the next program.
     pub fn unload_program(&mut self, program: LoadedProgram) {
+        self.note_unloaded(program.handle());
         if let memory @ Memory::Device(_) = &program.resource.memory {
             self.spare_programs.push_back((self.ring.moment(), memory.clone()));
         }

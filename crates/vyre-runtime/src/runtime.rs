@@ -21,6 +21,7 @@ use crate::device::DeviceChoice;
 use crate::dispatch::Staged;
 use crate::engine::{BulkVisibility, Engine, EngineInfo, EngineKind, Quanta, Words};
 use crate::error::{AbortReport, LossReport, OpenError, ResourceError, WaitError};
+use crate::hot::HotPrograms;
 use crate::log::{FormatError, Log, LogLine};
 use crate::options::Options;
 use crate::passed::Passed;
@@ -43,6 +44,7 @@ pub struct Runtime {
     /// New resources are resident once this many quanta have finished.
     pub(crate) settled_at: u64,
     pub(crate) log: Log,
+    pub(crate) hot: HotPrograms,
     /// Where the run is traced.
     pub(crate) recorder: Option<Box<Recorder>>,
     /// A tenant has a token bucket, so publishing needs the time.
@@ -87,6 +89,7 @@ impl Runtime {
             passed,
             settled_at: 0,
             log: Log::default(),
+            hot: HotPrograms::default(),
             recorder,
             rated: false,
             opened,
@@ -226,6 +229,7 @@ impl Runtime {
         if let Some(recorder) = &mut self.recorder {
             recorder.published(priority, tickets.clone(), slots);
         }
+        self.note_programs(slots);
         self.engine.note_outstanding(self.ring.in_flight());
     }
 
@@ -368,6 +372,7 @@ impl Runtime {
         }
         self.table = Table::new(geometry.counts().resources);
         self.spare_programs.clear();
+        self.hot.forget_handles();
         self.held.clear();
         self.passed = Passed::default();
         self.settled_at = 0;

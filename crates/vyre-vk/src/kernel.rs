@@ -19,6 +19,7 @@ use zerocopy::IntoBytes;
 use crate::device::DeviceReport;
 use crate::error::{Named, VulkanError};
 use crate::gpu::Gpu;
+use crate::hot::{self, HotProgram, Translated, Untranslatable};
 use crate::resident::KernelConfig;
 
 /// In the order of [`RESIDENT_MODULES`](vyre_protocol::custom::RESIDENT_MODULES).
@@ -28,6 +29,12 @@ pub(crate) const SPIRV: [&[u8]; 3] = [
     include_bytes!("../spirv/resident_int64_clock.spv"),
 ];
 const ECHO: &[u8] = include_bytes!("../spirv/echo.spv");
+/// The same with what translated programs are made of.
+const HOT: [&[u8]; 3] = [
+    include_bytes!("../spirv/hot.spv"),
+    include_bytes!("../spirv/hot_int64.spv"),
+    include_bytes!("../spirv/hot_int64_clock.spv"),
+];
 const PLAIN: &[u8] = include_bytes!("../spirv/plain.spv");
 const PLAIN_INT64: &[u8] = include_bytes!("../spirv/plain_int64.spv");
 
@@ -42,6 +49,15 @@ pub(crate) fn missing(report: &DeviceReport, operations: u32) -> Option<String> 
     short.then(|| format!("{EXEC_SHARED_BYTES} bytes of shared memory for EXEC (it has {})", report.shared_memory))
 }
 
+/// Which of the resident modules the device takes.
+fn variant(gpu: &Gpu) -> usize {
+    match (gpu.report.stores_64_bit, gpu.report.device_clock) {
+        (false, _) => 0,
+        (true, false) => 1,
+        (true, true) => 2,
+    }
+}
+
 /// The words of a module.
 fn module_words(spirv: &[u8]) -> Vec<u32> {
     spirv.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
@@ -54,11 +70,13 @@ pub(crate) struct Kernel {
     pub(crate) pipeline: vk::Pipeline,
     /// Fuel that a worker keeps back for a tile.
     pub(crate) tile_fuel: u32,
+    /// Loops of hot programs, which llvmpipe runs once for each tile.
+    pub(crate) loops: u32,
 }
 
 impl Drop for Kernel {
     fn drop(&mut self) {
-        // SAFETY: whoever ran the kernel has waited for its last quantum before dropping it.
+        // SAFETY: the quanta hold the kernels of their command buffers until these have run.
         unsafe {
             self.gpu.raw.destroy_pipeline(self.pipeline, None);
             self.gpu.raw.destroy_pipeline_layout(self.layout, None);
@@ -69,11 +87,7 @@ impl Drop for Kernel {
 impl Kernel {
     /// Compiles the resident kernel with the operations of the configuration; with its `trace` each tile leaves a record.
     pub(crate) fn resident(gpu: &Arc<Gpu>, config: &KernelConfig) -> Result<Kernel, VulkanError> {
-        let variant = match (gpu.report.stores_64_bit, gpu.report.device_clock) {
-            (false, _) => 0,
-            (true, false) => 1,
-            (true, true) => 2,
-        };
+        let variant = variant(gpu);
         match &config.custom {
             Some(custom) => {
                 let operations = config.operations & (custom.mask() | !CUSTOM_MASK);
@@ -84,6 +98,11 @@ impl Kernel {
                 Self::of_module(gpu, &words, config.operations & !CUSTOM_MASK, config.trace)
             }
         }
+    }
+
+    /// The module of a resident kernel with these programs translated, and what became of them.
+    pub(crate) fn translate(gpu: &Gpu, programs: &[HotProgram]) -> Result<Translated, Untranslatable> {
+        hot::module(HOT[variant(gpu)], gpu.report.quirks.lanes, programs)
     }
 
     /// Compiles the kernel that runs one slot in a dispatch; its push constants are a slot.
@@ -102,7 +121,13 @@ impl Kernel {
         Self::of_module(gpu, &module_words(spirv), 0, false)
     }
 
-    fn of_module(gpu: &Arc<Gpu>, words: &[u32], operations: u32, trace: bool) -> Result<Kernel, VulkanError> {
+    /// Compiles a kernel of a module that one of the functions above made.
+    pub(crate) fn of_module(
+        gpu: &Arc<Gpu>,
+        words: &[u32],
+        operations: u32,
+        trace: bool,
+    ) -> Result<Kernel, VulkanError> {
         let module = vk::ShaderModuleCreateInfo::default().code(words);
         // SAFETY: `words` is a valid SPIR-V module (see the file's header) and lives until the call returns.
         let module = unsafe { gpu.raw.create_shader_module(&module, None) }.named("vkCreateShaderModule")?;
@@ -141,7 +166,7 @@ impl Kernel {
         match unsafe { gpu.raw.create_compute_pipelines(cache, &info, None) } {
             Ok(pipelines) => {
                 let tile_fuel = max_tile_fuel(operations);
-                Ok(Kernel { gpu: Arc::clone(gpu), layout, pipeline: pipelines[0], tile_fuel })
+                Ok(Kernel { gpu: Arc::clone(gpu), layout, pipeline: pipelines[0], tile_fuel, loops: 0 })
             }
             Err((_, result)) => {
                 // SAFETY: nothing uses the layout.

@@ -3,7 +3,7 @@
 //! # Safety
 //!
 //! A command buffer is recorded again only when the timeline semaphore says that its last run has ended; the pool is destroyed
-//! after waiting for all of them. Push constants name memory that the caller keeps alive.
+//! after waiting for all of them; until then its kernel is held. Push constants name memory that the caller keeps alive.
 #![allow(unsafe_code, reason = "calls Vulkan; see the Safety section above")]
 
 use std::sync::Arc;
@@ -24,6 +24,8 @@ pub(crate) struct Quanta {
     gpu: Arc<Gpu>,
     pool: vk::CommandPool,
     buffers: Vec<vk::CommandBuffer>,
+    /// The kernel that each buffer runs: it may not go before its last quantum has ended.
+    kernels: [Option<Arc<Kernel>>; COMMAND_BUFFERS as usize],
     timeline: vk::Semaphore,
     /// Value that the newest submission will signal.
     submitted: u64,
@@ -56,7 +58,14 @@ impl Quanta {
             let pool = gpu.raw.create_command_pool(&pool, None).named("vkCreateCommandPool")?;
             let timeline = gpu.raw.create_semaphore(&semaphore, None).named("vkCreateSemaphore");
             let timeline = timeline.inspect_err(|_| gpu.raw.destroy_command_pool(pool, None))?;
-            let mut quanta = Quanta { gpu: Arc::clone(gpu), pool, buffers: Vec::new(), timeline, submitted: 0 };
+            let mut quanta = Quanta {
+                gpu: Arc::clone(gpu),
+                pool,
+                buffers: Vec::new(),
+                kernels: Default::default(),
+                timeline,
+                submitted: 0,
+            };
             let info = vk::CommandBufferAllocateInfo::default()
                 .command_pool(pool)
                 .level(vk::CommandBufferLevel::PRIMARY)
@@ -67,8 +76,8 @@ impl Quanta {
     }
 
     /// Runs the kernel once; returns the value that the timeline reaches at its end.
-    pub(crate) fn run(&mut self, kernel: &Kernel, launch: &Launch) -> Result<u64, VulkanError> {
-        self.submit(|gpu, commands| {
+    pub(crate) fn run(&mut self, kernel: &Arc<Kernel>, launch: &Launch) -> Result<u64, VulkanError> {
+        let value = self.submit(|gpu, commands| {
             // SAFETY: the buffer is being recorded; the pipeline takes these push constants; after the dispatch its writes are
             // made available to the host, which is what safe mode relies on.
             unsafe {
@@ -78,7 +87,10 @@ impl Quanta {
                 gpu.raw.cmd_dispatch(commands, launch.workers, 1, 1);
                 barrier(gpu, commands, vk::PipelineStageFlags::COMPUTE_SHADER, vk::AccessFlags::SHADER_WRITE);
             }
-        })
+        })?;
+        // The buffer's previous run has ended, or it would not have been recorded again.
+        self.kernels[value as usize % self.buffers.len()] = Some(Arc::clone(kernel));
+        Ok(value)
     }
 
     /// Zeroes the local region and writes its header.

@@ -17,6 +17,7 @@ use vyre_protocol::words::SharedWords;
 use crate::device::DeviceQuirks;
 use crate::error::{DeviceLost, VulkanError};
 use crate::gpu::{Gpu, lock};
+use crate::hot::Newest;
 use crate::kernel::Kernel;
 use crate::parking::Parking;
 use crate::quantum;
@@ -30,6 +31,8 @@ pub struct Quanta {
     pub finished: u64,
     /// Times that the relay parked.
     pub parks: u64,
+    /// Times that a quantum ran another kernel than the one before it.
+    pub switches: u64,
 }
 
 /// What a relay did in a traced run, as the host saw it.
@@ -73,6 +76,7 @@ struct Shared {
     launched: AtomicU64,
     finished: AtomicU64,
     parks: AtomicU64,
+    switches: AtomicU64,
     parking: Parking,
     stop: AtomicBool,
     /// Raised by tests: the relay behaves as if the next call had lost the device.
@@ -91,7 +95,7 @@ pub(crate) struct Relay {
 /// What a relay runs.
 pub(crate) struct Work {
     pub(crate) gpu: Arc<Gpu>,
-    pub(crate) kernel: Arc<Kernel>,
+    pub(crate) newest: Arc<Newest>,
     pub(crate) quanta: quantum::Quanta,
     pub(crate) launch: Launch,
     pub(crate) control: Region,
@@ -123,7 +127,8 @@ impl Relay {
     pub(crate) fn quanta(&self) -> Quanta {
         let count = |counter: &AtomicU64| counter.load(Ordering::Acquire);
         let finished = count(&self.shared.finished);
-        Quanta { finished, launched: count(&self.shared.launched), parks: count(&self.shared.parks) }
+        let (parks, switches) = (count(&self.shared.parks), count(&self.shared.switches));
+        Quanta { finished, launched: count(&self.shared.launched), parks, switches }
     }
 
     pub(crate) fn take_spans(&self) -> RelaySpans {
@@ -169,6 +174,8 @@ struct Flight {
 /// The thread's state.
 struct Runner {
     work: Work,
+    /// What the newest quantum runs.
+    kernel: Arc<Kernel>,
     shared: Arc<Shared>,
     fuel: u32,
     /// The quanta in flight, oldest first.
@@ -182,11 +189,12 @@ struct Runner {
 impl Runner {
     fn new(work: Work, shared: Arc<Shared>) -> Self {
         let limit = work.gpu.report.quirks.fuel_limit.unwrap_or(u32::MAX);
-        let tile = work.kernel.tile_fuel;
+        let kernel = work.newest.get();
+        let tile = kernel.tile_fuel;
         let first = || fuel_within(&work.gpu.report.quirks, tile, FIRST_FUEL);
         let fuel = work.fuel.map_or_else(first, |fuel| fuel.clamp(tile + 1, limit));
         let flight = std::collections::VecDeque::new();
-        Runner { work, shared, fuel, flight, last_end: Instant::now(), idle_since: None }
+        Runner { work, kernel, shared, fuel, flight, last_end: Instant::now(), idle_since: None }
     }
 
     fn run(mut self) -> quantum::Quanta {
@@ -221,13 +229,24 @@ impl Runner {
 
     fn launch(&mut self) -> Result<(), VulkanError> {
         let number = self.work.gpu.count_launch();
-        let launch = Launch { quantum: number as u32, fuel: self.fuel, ..self.work.launch };
-        // Counted before it can run: a client that waits for "all launched by now" must not miss it.
+        // Counted before it can run, and before its kernel is chosen: a client that waits for "all launched by now" must not miss it.
         self.shared.launched.fetch_add(1, Ordering::AcqRel);
+        self.take_newest();
+        let fuel = beside_loops(&self.work.gpu.report.quirks, &self.kernel, self.fuel);
+        let launch = Launch { quantum: number as u32, fuel, ..self.work.launch };
         let launched = Instant::now();
-        let value = self.work.quanta.run(&self.work.kernel, &launch)?;
+        let value = self.work.quanta.run(&self.kernel, &launch)?;
         self.flight.push_back(Flight { value, launched });
         Ok(())
+    }
+
+    /// A kernel that was built meanwhile takes over here: any worker may run any slot, so quanta of both may overlap.
+    fn take_newest(&mut self) {
+        let newest = self.work.newest.get();
+        if !Arc::ptr_eq(&newest, &self.kernel) {
+            self.kernel = newest;
+            self.shared.switches.fetch_add(1, Ordering::AcqRel);
+        }
     }
 
     fn await_oldest(&mut self) -> Result<(), VulkanError> {
@@ -260,7 +279,7 @@ impl Runner {
         let took = std::mem::replace(&mut self.last_end, Instant::now()).elapsed();
         let factor = quirks.quantum_target.as_secs_f64() / took.as_secs_f64().max(1e-6);
         let fuel = f64::from(self.fuel) * factor.clamp(0.5, 2.0);
-        self.fuel = fuel_within(quirks, self.work.kernel.tile_fuel, fuel as u32);
+        self.fuel = fuel_within(quirks, self.kernel.tile_fuel, fuel as u32);
     }
 
     fn is_idle(&mut self) -> bool {
@@ -306,4 +325,14 @@ impl Runner {
 /// Fuel that the driver bears and with which a worker can run at least one tile.
 fn fuel_within(quirks: &DeviceQuirks, tile: u32, fuel: u32) -> u32 {
     fuel.clamp(tile + 64 * TURN_FUEL, quirks.fuel_limit.unwrap_or(1 << 26))
+}
+
+/// Fuel of a quantum whose kernel holds hot programs. A driver that cuts loops counts theirs in each action; what they may have leaves enough
+/// for a tile.
+fn beside_loops(quirks: &DeviceQuirks, kernel: &Kernel, fuel: u32) -> u32 {
+    if quirks.fuel_limit.is_none() || kernel.loops == 0 {
+        return fuel;
+    }
+    let fuel = u64::from(fuel) * u64::from(TURN_FUEL) / u64::from(TURN_FUEL + kernel.loops);
+    (fuel as u32).max(kernel.tile_fuel + TURN_FUEL)
 }

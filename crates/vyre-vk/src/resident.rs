@@ -18,6 +18,7 @@ use crate::custom::CustomKernel;
 use crate::device::{DeviceKind, MemoryPlan};
 use crate::error::{DeviceLost, ImportError, MemoryError, OpenError, VulkanError};
 use crate::gpu::Gpu;
+use crate::hot::{Builds, HotBuild, HotError, HotProgram, Newest, Order};
 use crate::instance::Vulkan;
 use crate::kernel::{self, Kernel};
 use crate::memory::{Buffer, MemoryUse};
@@ -101,12 +102,17 @@ pub struct Resident {
     relay: Option<Relay>,
     /// Here while no relay runs.
     quanta: Option<quantum::Quanta>,
-    kernel: Arc<Kernel>,
+    /// Waits for its build.
+    builds: Builds,
+    newest: Arc<Newest>,
     blocks: Blocks,
     info: ResidentInfo,
     times: StartTimes,
     launch: Launch,
     config: KernelConfig,
+    vulkan: Vulkan,
+    /// Of the device.
+    index: usize,
     gpu: Arc<Gpu>,
 }
 
@@ -191,7 +197,7 @@ impl Resident {
         if let Some(missing) = kernel::missing(&gpu.report, config.operations) {
             return Err(OpenError::Unfit { name: gpu.report.name.clone(), missing: vec![missing] });
         }
-        let kernel = Arc::new(Kernel::resident(&gpu, config)?);
+        let newest = Arc::new(Newest::new(Kernel::resident(&gpu, config)?));
         let pipeline = watch.lap();
         let blocks = Blocks::allocate(&gpu, geometry)?;
         let mut quanta = quantum::Quanta::new(&gpu)?;
@@ -201,7 +207,7 @@ impl Resident {
         let workers = match config.workers {
             Some(workers) => workers.max(1),
             None if report.quirks.shares_processors => host_workers(),
-            None => probe_workers(&kernel, &blocks, geometry, &mut quanta)?,
+            None => probe_workers(&newest.get(), &blocks, geometry, &mut quanta)?,
         };
         let times = StartTimes { device, pipeline, memory, workers: watch.lap(), launch: Duration::ZERO };
         let info = ResidentInfo {
@@ -217,8 +223,20 @@ impl Resident {
             import_alignment: report.import_alignment,
         };
         let launch = blocks.launch(geometry, workers);
-        let config = config.clone();
-        Ok(Resident { relay: None, quanta: Some(quanta), kernel, blocks, info, times, launch, config, gpu })
+        Ok(Resident {
+            relay: None,
+            quanta: Some(quanta),
+            builds: Builds::default(),
+            newest,
+            blocks,
+            info,
+            times,
+            launch,
+            config: config.clone(),
+            vulkan: vulkan.clone(),
+            index,
+            gpu,
+        })
     }
 
     /// What was opened.
@@ -254,7 +272,7 @@ impl Resident {
         let start = Instant::now();
         let relay = Relay::start(Work {
             gpu: Arc::clone(&self.gpu),
-            kernel: Arc::clone(&self.kernel),
+            newest: Arc::clone(&self.newest),
             quanta,
             launch: self.launch,
             control: self.ring_memory().control,
@@ -290,6 +308,30 @@ impl Resident {
     #[must_use]
     pub fn quanta(&self) -> Quanta {
         self.relay.as_ref().map_or_else(Quanta::default, Relay::quanta)
+    }
+
+    /// Starts to build a kernel that holds these programs translated, at most [`MAX_HOT_PROGRAMS`](crate::MAX_HOT_PROGRAMS) of them, and no
+    /// others, in the background; quanta run it as soon as it is there. `false` while another is being built.
+    ///
+    /// # Errors
+    /// [`HotError::NoThread`] if there is no thread for it.
+    pub fn build_hot(&mut self, programs: Vec<HotProgram>) -> Result<bool, HotError> {
+        self.builds.start(Order {
+            gpu: Arc::clone(&self.gpu),
+            vulkan: self.vulkan.clone(),
+            index: self.index,
+            operations: self.config.operations,
+            trace: self.config.trace,
+            custom: self.config.custom.is_some(),
+            programs,
+            newest: Arc::clone(&self.newest),
+        })
+    }
+
+    /// Takes what the newest build has come to; `None` while it is under way, or was taken before. From then on each quantum that is
+    /// launched runs the new kernel.
+    pub fn take_hot(&mut self) -> Option<Result<HotBuild, HotError>> {
+        self.builds.take()
     }
 
     /// Takes what the relay of the newest launch did since it was taken last; nothing where [`KernelConfig::trace`] is off.
@@ -363,7 +405,7 @@ fn host_workers() -> u32 {
 
 /// Launches more workers than can be resident and reads how many were at once. Nothing tells it portably.
 fn probe_workers(
-    kernel: &Kernel,
+    kernel: &Arc<Kernel>,
     blocks: &Blocks,
     geometry: &Geometry,
     quanta: &mut quantum::Quanta,

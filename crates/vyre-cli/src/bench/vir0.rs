@@ -222,6 +222,7 @@ fn summary(runtime: &Runtime, cases: &[Case]) -> Report {
         tables: vec![Table { title: "programs".into(), unit: "million items per second", columns, rows }],
         ratios,
         plots: Vec::new(),
+        timelines: Vec::new(),
         notes,
     }
 }

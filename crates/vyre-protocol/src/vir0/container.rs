@@ -13,7 +13,8 @@
 //! | 8 | parameters |
 //! | 9 | resources |
 //! | 10..14 | access bits of the resources; 0 for those that are not there |
-//! | 14, 15 | zero |
+//! | 14 | zero; in the device's memory the number by which a translated program is known |
+//! | 15 | zero |
 //! | 16.. | instructions, two words each; then constants |
 
 use alloc::vec::Vec;
@@ -28,6 +29,9 @@ const VERSION: u32 = 1;
 const HEADER_WORDS: usize = 16;
 /// Bytes before the first instruction.
 pub const HEADER_BYTES: u32 = HEADER_WORDS as u32 * crate::WORD_BYTES;
+/// Word of a loaded program that is not the container's: the runtime puts the number there by which a kernel knows a program that it holds
+/// translated, or 0. No other program of the same runtime has that number.
+pub const TAG: u32 = 14;
 /// Word of the checksum.
 const CHECKSUM: usize = 3;
 

@@ -18,7 +18,7 @@ use crate::cases::{end, run};
 use crate::programs::{bytes, options, words};
 
 /// One choice of the generator.
-type Gene = [u8; 8];
+pub(crate) type Gene = [u8; 8];
 
 /// Vectors that programs compute with; behind them are one that nobody reads, and the number of the lane.
 const FREE_VECTORS: u8 = 14;
@@ -254,7 +254,7 @@ impl Generator {
     }
 }
 
-fn program(genes: &[Gene]) -> Program {
+pub(crate) fn program(genes: &[Gene]) -> Program {
     let mut generator = Generator::new();
     generator.fill(genes.len(), &mut genes.iter());
     generator.finish()
@@ -303,7 +303,7 @@ impl Bench {
 }
 
 /// Words of all sorts: small, large, and floats of all magnitudes, subnormal and infinite ones and no numbers.
-fn input() -> Vec<u32> {
+pub(crate) fn input() -> Vec<u32> {
     let noise = words(&crate::cases::noise(4 * INPUT as usize, 77));
     let word = |(i, noise): (usize, u32)| match i % 7 {
         0 => noise,

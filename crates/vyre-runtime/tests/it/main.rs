@@ -7,6 +7,7 @@ mod clients;
 mod dispatch;
 mod fences;
 mod generate;
+mod hot;
 mod library;
 mod operations;
 mod packed;
@@ -153,6 +154,11 @@ on_every_engine! { DEFAULT, once:
     generate::inexact_instructions_keep_their_bounds,
     generate::mutated_programs_are_refused_or_safe,
     programs::programs_come_and_go_while_work_runs,
+    hot::hot_programs_of_the_library_leave_the_same_bytes,
+    hot::hot_programs_fault_where_the_interpreter_does,
+    hot::hot_generated_programs_leave_the_same_bytes,
+    hot::a_program_becomes_hot_while_work_runs,
+    hot::what_is_not_hot_says_why,
     library::saxpy,
     library::dot,
     library::prefix_sum,

@@ -1,0 +1,247 @@
+//! Programs that the kernel holds as code of its own leave what the interpreter leaves.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+use vyre_runtime::protocol::completion::Status;
+use vyre_runtime::protocol::fault::Fault;
+use vyre_runtime::protocol::geometry::Priority;
+use vyre_runtime::protocol::operation::Operation;
+use vyre_runtime::protocol::slot::Slot;
+use vyre_runtime::protocol::vir0::{GROUP, Opcode, Program, assemble, disassemble};
+use vyre_runtime::vk::MemoryUse;
+use vyre_runtime::{Bindings, EngineKind, HotPolicy, LoadedProgram, Options, ProgramState, Resource, Runtime};
+
+use crate::Open;
+use crate::cases::{end, noise, run};
+use crate::programs::{bytes, options, words};
+
+/// Longest time for a kernel. A software device compiles for long, and shares the processors.
+const BUILD: Duration = Duration::from_secs(300);
+
+/// A program over one tile.
+struct Case {
+    program: Program,
+    parameters: Vec<u32>,
+    items: u32,
+    span: u32,
+}
+
+/// Bytes of input and output, and of the resource between two words of nobody that a generated program has besides.
+const INPUT: usize = 8192;
+const OUTPUT: usize = 32_768;
+const SHARED: usize = 256;
+
+struct Bench {
+    runtime: Runtime,
+    input: Resource,
+    host: Resource,
+    output: Resource,
+    shared: Resource,
+}
+
+/// What a slot leaves: how it ended, and the bytes.
+type Outcome = (Status, Fault, u32, Vec<u32>);
+
+impl Bench {
+    fn new(open: Open, hot: HotPolicy) -> Bench {
+        let mut runtime = open(&Options { hot, ..options() });
+        let input = runtime.allocate(INPUT as u64, MemoryUse::HostToDevice).unwrap();
+        let host = runtime.allocate((OUTPUT + SHARED) as u64, MemoryUse::DeviceToHost).unwrap();
+        let output = runtime.allocate(OUTPUT as u64, MemoryUse::Local).unwrap();
+        let shared = runtime.allocate(SHARED as u64, MemoryUse::Local).unwrap();
+        input.write(0, &bytes(&crate::generate::input())).unwrap();
+        input.write(INPUT / 4, &noise(INPUT - INPUT / 4, 3)).unwrap();
+        Bench { runtime, input, host, output, shared }
+    }
+
+    fn load(&mut self, case: &Case) -> (LoadedProgram, Slot) {
+        let loaded = self.runtime.load_program(&case.program).unwrap();
+        let further = [self.shared.handle()];
+        let further = &further[..case.program.parts().resources.len().saturating_sub(2)];
+        let (input, output) = (self.input.at(0), self.output.at(0));
+        let bindings = Bindings { input, output, further, parameters: &case.parameters };
+        let slot = loaded.slot(&bindings, case.items, case.span).unwrap();
+        (loaded, slot)
+    }
+
+    fn run(&mut self, slot: &Slot) -> Outcome {
+        let copy =
+            |from, to, length| Slot { input: from, output: to, ..Slot::new(Operation::Copy) }.tiled(length, 4096, 1);
+        let (output, shared) = (self.output.at(0), self.shared.at(0));
+        let (low, high) = (self.host.at(0), self.host.at(OUTPUT as u32));
+        self.host.write(0, &[0; OUTPUT + SHARED]).unwrap();
+        let mut done = |slot: &Slot| assert_eq!(run(&mut self.runtime, slot).status, Status::Done);
+        done(&copy(low, output, OUTPUT as u32));
+        done(&copy(high, shared, SHARED as u32));
+        let found = run(&mut self.runtime, slot);
+        let mut done = |slot: &Slot| assert_eq!(run(&mut self.runtime, slot).status, Status::Done);
+        done(&copy(output, low, OUTPUT as u32));
+        done(&copy(shared, high, SHARED as u32));
+        let mut left = vec![0; OUTPUT + SHARED];
+        self.host.read(0, &mut left).unwrap();
+        (found.status, found.fault, found.fault_word, words(&left))
+    }
+}
+
+/// Runs each case interpreted, makes one kernel of them all, and runs them again. Gives the outcomes, which are the same both times.
+fn compare(open: Open, cases: &[Case]) -> Vec<Outcome> {
+    let mut bench = Bench::new(open, HotPolicy::After(2));
+    let loaded: Vec<_> = cases.iter().map(|case| bench.load(case)).collect();
+    let before: Vec<_> = loaded.iter().map(|(_, slot)| bench.run(slot)).collect();
+    let slots: Vec<_> = loaded.iter().map(|(_, slot)| *slot).collect();
+    // The second tile of each, all at once.
+    bench.runtime.publish_all(Priority::Normal, &slots).unwrap();
+    bench.runtime.drain(BUILD).unwrap();
+    while bench.runtime.reap().unwrap().is_some() {}
+    let device = bench.runtime.engine().kind != EngineKind::Reference;
+    let states: Vec<_> = loaded.iter().map(|(program, _)| bench.runtime.await_program(program, BUILD)).collect();
+    let hot = states.iter().all(|state| *state == ProgramState::Hot);
+    assert_eq!(hot, device, "{states:?}");
+    for ((case, (_, slot)), before) in cases.iter().zip(&loaded).zip(&before) {
+        let after = bench.run(slot);
+        assert_eq!((before.0, before.1, before.2), (after.0, after.1, after.2), "{}", disassemble(&case.program));
+        let differs = (0..before.3.len()).find(|i| before.3[*i] != after.3[*i]);
+        assert_eq!(differs, None, "{}", disassemble(&case.program));
+    }
+    let switches = bench.runtime.quanta().switches;
+    assert_eq!(switches, u64::from(device), "the kernel was switched once");
+    end(bench.runtime);
+    before
+}
+
+/// A case of a text.
+fn case(text: &str, parameters: &[u32], items: u32, span: u32) -> Case {
+    let program = assemble(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    Case { program, parameters: parameters.to_vec(), items, span }
+}
+
+macro_rules! text {
+    ($name:literal) => {
+        include_str!(concat!("../../../../programs/", $name, ".vir"))
+    };
+}
+
+/// Programs of the library: floats and lanes that leave a loop, scans and atomic changes, shuffles. Drivers take long for more.
+pub(crate) fn hot_programs_of_the_library_leave_the_same_bytes(open: Open) {
+    let float = |x: f32| x.to_bits();
+    let cases = [
+        case(text!("mandelbrot"), &[20, float(-2.2), float(-1.2), float(0.13), 60], 256, 256),
+        case(text!("filter"), &[0x4000_0000], 250, 256),
+        case(text!("dot"), &[], 256, 256),
+    ];
+    let outcomes = compare(open, &cases);
+    assert!(outcomes.iter().all(|outcome| outcome.0 == Status::Done));
+}
+
+/// One program that stores now and then and ends with all sorts of fuel, and accesses outside.
+pub(crate) fn hot_programs_fault_where_the_interpreter_does(open: Open) {
+    let body = "get v0, lane\nget s0, tile\nmov v9, 3\nst32 r1[v0], v9\nadd v1, v0, 1\nadd v2, v1, v0\nmov s1, 0\nloop\n  eq s2, s1, 40\n  \
+        break s2\n  add s1, s1, 1\n  and v3, v0, 7\n  ltu v3, s1, v3\n  if v3\n    ld32 v4, r0[v0]\n    st32 r1[v0], v4\n  else\n    \
+        sub v2, v2, 1\n  endif\n  if s0\n    mov v5, 1\n  else\n    mov v5, 2\n  endif\n  st32 r1[v0 + 256], v5\nendloop\nst32 r1[v0], v2\nend";
+    let head = ".resource read\n.resource read write\n.scratch 4\n";
+    let fuelled = |fuel: u32| case(&format!("{head}.fuel {fuel}\n{body}"), &[], 1, 1);
+    // An access outside is noted before the one behind it is done, and before the fuel runs out.
+    let outside = "get v0, lane\nst32 r1[v0], v0\nld32 v1, r0[v0 + 2000]\nld32 v2, r0[v0 + 1900]\nmov v3, 0\n";
+    let trap = "get v0, lane\nmov v1, 5\nand v2, v0, 3\nif v2\n  st32 r1[v0], v1\n  eq v3, v0, 77\n  trap v3, 9\nendif\nst32 r1[v0], v2\nend";
+    let cases = [
+        fuelled(500),
+        case(&format!("{head}{outside}st32 r1[v0], v3\nend"), &[], 1, 1),
+        case(&format!("{head}.fuel 45\n{outside}add v3, v3, 1\nst32 r1[v0], v3\nend"), &[], 1, 1),
+        case(&format!("{head}{trap}"), &[], 1, 1),
+        case(
+            &format!(
+                "{head}get v0, lane\nloop\n  eq v1, v0, 256\n  break v1\n  st32 r1[v0], v0\n  st32 scratch[v0], v0\nendloop\nend"
+            ),
+            &[],
+            1,
+            1,
+        ),
+    ];
+    let outcomes = compare(open, &cases);
+    let faults: Vec<_> = outcomes.iter().map(|outcome| outcome.1).collect();
+    use Fault::{OutOfFuel, OutOfRange, Trap};
+    assert_eq!(faults, [OutOfFuel, OutOfRange, OutOfRange, Trap, OutOfRange]);
+    assert_eq!(outcomes[1].2, 4 * 2048, "the first lane of the first load");
+}
+
+pub(crate) fn hot_generated_programs_leave_the_same_bytes(open: Open) {
+    let rounds = std::env::var("VYRE_HOT_ROUNDS").ok().and_then(|count| count.parse().ok()).unwrap_or(1);
+    let mut runner = TestRunner::deterministic();
+    let genes = prop::collection::vec(any::<crate::generate::Gene>(), 10..20);
+    for _ in 0..rounds {
+        let cases: Vec<_> = std::iter::repeat_with(|| genes.new_tree(&mut runner).unwrap().current())
+            .map(|genes| crate::generate::program(&genes))
+            // What has room in a kernel of a few lanes.
+            .filter(|program| program.parts().code.iter().filter(|line| line.opcode == Opcode::Loop).count() < 4)
+            .filter(|program| program.parts().code.len() <= 120)
+            .take(1)
+            .map(|program| Case { program, parameters: vec![77, 0xffff_ff00], items: 200, span: 300 })
+            .collect();
+        compare(open, &cases);
+    }
+}
+
+/// Words of x and y, and of what a slot leaves in y.
+const WORDS: u32 = 4 * GROUP;
+
+/// Slots come all the time, before, while and after the kernel is switched; then the program goes and comes again.
+pub(crate) fn a_program_becomes_hot_while_work_runs(open: Open) {
+    let mut bench = Bench::new(open, HotPolicy::After(40));
+    let device = bench.runtime.engine().kind != EngineKind::Reference;
+    let text = ".resource read\n.resource read write atomic\nget v0, item\nget s0, length\nltu v1, v0, s0\nif v1\n  ld32 v2, r0[v0]\n  \
+        atadd v3, r1[v0], v2\nendif\nend";
+    let case = case(text, &[], WORDS, GROUP);
+    let (program, slot) = bench.load(&case);
+    assert_eq!(bench.runtime.program_state(&program), ProgramState::Interpreted);
+    let zero = Slot { output: bench.output.at(0), ..Slot::new(Operation::Fill) }.tiled(4 * WORDS, 4096, 1);
+    assert_eq!(run(&mut bench.runtime, &zero).status, Status::Done);
+    let (mut runs, mut behind) = (0, 0);
+    while behind < 20 {
+        assert_eq!(run(&mut bench.runtime, &slot).status, Status::Done);
+        runs += 1;
+        let state = bench.runtime.program_state(&program);
+        behind += u32::from(!device || state == ProgramState::Hot);
+        assert!(matches!(state, ProgramState::Interpreted | ProgramState::Building | ProgramState::Hot), "{state:?}");
+    }
+    let check = |bench: &mut Bench, runs: u32| {
+        let back = Slot { input: bench.output.at(0), output: bench.host.at(0), ..Slot::new(Operation::Copy) };
+        assert_eq!(run(&mut bench.runtime, &back.tiled(4 * WORDS, 4096, 1)).status, Status::Done);
+        let (mut x, mut y) = (vec![0; 4 * WORDS as usize], vec![0; 4 * WORDS as usize]);
+        bench.input.read(0, &mut x).unwrap();
+        bench.host.read(0, &mut y).unwrap();
+        let sums: Vec<u32> = words(&x).into_iter().map(|word| word.wrapping_mul(runs)).collect();
+        assert_eq!(words(&y), sums, "each of {runs} slots ran once");
+    };
+    check(&mut bench, runs);
+    let switches = bench.runtime.quanta().switches;
+    bench.runtime.unload_program(program);
+    assert_eq!(run(&mut bench.runtime, &slot).fault, Fault::BadHandle);
+    let (again, slot) = bench.load(&case);
+    let state = bench.runtime.program_state(&again);
+    assert_eq!(state == ProgramState::Hot, device, "the kernel still has it: {state:?}");
+    assert_eq!(run(&mut bench.runtime, &slot).status, Status::Done);
+    check(&mut bench, runs + 1);
+    assert_eq!(bench.runtime.quanta().switches, switches);
+    end(bench.runtime);
+}
+
+/// Nothing is translated where that is not asked for; what cannot be translated says why.
+pub(crate) fn what_is_not_hot_says_why(open: Open) {
+    let long = format!("get v0, lane\n{}end", "add v0, v0, 1\n".repeat(505));
+    let case = case(&long, &[], 1, 1);
+    let mut never = Bench::new(open, HotPolicy::Never);
+    let (program, slot) = never.load(&case);
+    assert_eq!(never.run(&slot).0, Status::Done);
+    assert_eq!(never.runtime.await_program(&program, BUILD), ProgramState::Interpreted);
+    end(never.runtime);
+    let mut always = Bench::new(open, HotPolicy::Always);
+    let (program, slot) = always.load(&case);
+    let state = always.runtime.await_program(&program, BUILD);
+    let software = !matches!(always.runtime.engine().kind, EngineKind::Reference);
+    assert_eq!(matches!(state, ProgramState::Untranslatable(_)), software && state != ProgramState::Hot, "{state:?}");
+    assert_eq!(always.run(&slot).0, Status::Done);
+    end(always.runtime);
+}

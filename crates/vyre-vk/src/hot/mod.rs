@@ -1,0 +1,156 @@
+//! Hot programs: VIR0 programs that a kernel holds as code of its own, instead of interpreting them.
+//!
+//! The module of such a kernel is built with a hook that the interpreter asks first, and with the pieces of the interpreter as functions
+//! that know the instruction. [`translate`] puts a program together from calls of these, so there is one definition of what an instruction
+//! does, and the drivers' compilers see straight code. How a kernel knows a program: by the tag that the runtime wrote into it when it was
+//! loaded ([`vyre_protocol::vir0::TAG`]).
+
+mod build;
+mod emitter;
+mod memory;
+mod translate;
+
+use std::sync::Arc;
+
+use vyre_protocol::vir0::{Form, GROUP, Instruction, Opcode, Program};
+
+pub(crate) use self::build::{Builds, Newest, Order};
+pub use self::build::{HotBuild, HotError};
+use self::emitter::Emitter;
+use self::translate::{UNKNOWN, translate};
+
+/// Most programs that a kernel holds translated: each makes it larger, and on llvmpipe each tile passes by all of them.
+pub const MAX_HOT_PROGRAMS: usize = 8;
+
+/// Most instructions times places of a hardware lane, in all programs of a kernel. Drivers take each for some dozen instructions of their
+/// own: llvmpipe compiles for minutes where there are more, and SwiftShader's optimizer ends the process.
+const MAX_STEPS: usize = 1024;
+
+/// Most loops in the translated programs of a kernel. llvmpipe runs each of them once for each tile, whatever that is, and counts that.
+const MAX_LOOPS: usize = 48;
+
+/// A program to be translated.
+#[derive(Debug, Clone)]
+pub struct HotProgram {
+    /// What the word [`vyre_protocol::vir0::TAG`] of the loaded program says; not 0.
+    pub tag: u32,
+    /// The program.
+    pub program: Arc<Program>,
+}
+
+/// Why a program is interpreted though it was to be translated.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Untranslatable {
+    /// The kernel holds operations of a user's own.
+    #[error("a kernel with custom operations holds no translated programs; open another runtime for one of the two")]
+    Custom,
+    /// It has an instruction that the translator does not know.
+    #[error("instruction {at}, `{}`, is only interpreted", .opcode.name())]
+    Instruction {
+        /// Index of the instruction.
+        at: usize,
+        /// The instruction.
+        opcode: Opcode,
+    },
+    /// The kernel has no room for it beside the programs before it.
+    #[error("it has {needed} {what}, and {left} of the {most} of a kernel are left; split it, or load fewer programs")]
+    NoRoom {
+        /// What there are too many of.
+        what: &'static str,
+        /// How many it has.
+        needed: usize,
+        /// How many were left.
+        left: usize,
+        /// How many a kernel takes.
+        most: usize,
+    },
+    /// The kernel's module lacks something that the translator needs.
+    #[error("the kernel's module has no `{0}`; host and shader are not of one build")]
+    Piece(String),
+}
+
+/// A module with translated programs.
+pub(crate) struct HotModule {
+    pub(crate) words: Vec<u32>,
+    /// Loops of the programs.
+    pub(crate) loops: u32,
+}
+
+/// A module, and what became of each program.
+pub(crate) type Translated = (HotModule, Vec<(u32, Result<(), Untranslatable>)>);
+
+/// Loops that an instruction has as code.
+fn loops_of(instruction: &Instruction) -> usize {
+    match instruction.opcode.form() {
+        Form::Loop => 1,
+        Form::Reduce | Form::Scan => 2,
+        _ => 0,
+    }
+}
+
+/// The module `spirv` with these programs in it, for workers of `lanes` lanes.
+pub(crate) fn module(spirv: &[u8], lanes: u32, programs: &[HotProgram]) -> Result<Translated, Untranslatable> {
+    let broken = || Untranslatable::Piece("program".into());
+    let mut emitter = Emitter::new(spirv).ok_or_else(broken)?;
+    let places = (GROUP / 4 / lanes).max(1) as usize;
+    let (mut functions, mut outcomes) = (Vec::new(), Vec::new());
+    let mut left = [MAX_STEPS, MAX_LOOPS];
+    for HotProgram { tag, program } in programs.iter().take(MAX_HOT_PROGRAMS) {
+        let code = &program.parts().code;
+        let needed = [code.len() * places, code.iter().map(loops_of).sum()];
+        let outcome = match (0..needed.len()).find(|i| needed[*i] > left[*i]) {
+            Some(i) => {
+                let (what, most) = [("steps", MAX_STEPS), ("loops", MAX_LOOPS)][i];
+                Err(Untranslatable::NoRoom { what, needed: needed[i], left: left[i], most })
+            }
+            None => translate(&mut emitter, program, places).map(|function| functions.push((*tag, function))),
+        };
+        if outcome.is_ok() {
+            left = [left[0] - needed[0], left[1] - needed[1]];
+        }
+        outcomes.push((*tag, outcome));
+    }
+    let words = emitter.finish(&functions, UNKNOWN).ok_or_else(broken)?;
+    Ok((HotModule { words, loops: (MAX_LOOPS - left[1]) as u32 }, outcomes))
+}
+
+#[cfg(test)]
+mod tests {
+    use vyre_protocol::vir0::assemble;
+
+    use super::*;
+
+    const SPIRV: &[u8] = include_bytes!("../../spirv/hot.spv");
+
+    fn outcomes(texts: &[String], lanes: u32) -> (HotModule, Vec<Result<(), Untranslatable>>) {
+        let program =
+            |(i, text): (usize, &String)| HotProgram { tag: i as u32 + 1, program: Arc::new(assemble(text).unwrap()) };
+        let programs: Vec<_> = texts.iter().enumerate().map(program).collect();
+        let (module, outcomes) = module(SPIRV, lanes, &programs).unwrap();
+        (module, outcomes.into_iter().map(|(_, outcome)| outcome).collect())
+    }
+
+    #[test]
+    fn a_module_has_its_programs_and_nothing_else() {
+        let none = outcomes(&[], 8).0;
+        assert!(none.words.len() < SPIRV.len() / 4, "pieces that nothing calls are gone");
+        let text =
+            "get s0, length\nmov s1, 0\nloop\n eq s2, s0, s1\n break s2\n add s1, s1, 1\nendloop\nend".to_owned();
+        let (one, found) = outcomes(std::slice::from_ref(&text), 8);
+        assert_eq!((found, one.loops), (vec![Ok(())], 1));
+        assert!(one.words.len() > none.words.len());
+        assert!(outcomes(&[text.clone(), text], 8).0.words.len() > one.words.len());
+    }
+
+    #[test]
+    fn what_is_too_much_stays_interpreted() {
+        let no_room = |what, needed, left, most| Err(Untranslatable::NoRoom { what, needed, left, most });
+        let long = format!("get v0, lane\n{}end", "add v0, v0, 1\n".repeat(300));
+        assert_eq!(outcomes(std::slice::from_ref(&long), 8).1, [no_room("steps", 2416, 1024, 1024)]);
+        assert_eq!(outcomes(&[long], 64).1, [Ok(())], "it depends on the places of a lane");
+        let sums = format!("get v0, lane\n{}end", "sum s0, v0\n".repeat(14));
+        let (module, found) = outcomes(&[sums.clone(), sums, "end".into()], 8);
+        assert_eq!(found, [Ok(()), no_room("loops", 28, 20, 48), Ok(())]);
+        assert_eq!(module.loops, 28);
+    }
+}

@@ -1,0 +1,131 @@
+// What translated programs are made of. The host (vyre-vk, `hot`) replaces the body of hot_program by calls of the functions whose names
+// begin with `hot_`, which `cargo xtask build-shaders` keeps apart in the modules that are built with VYRE_HOT. What they do is what the
+// interpreter does, because they call what it calls, with the instruction known when the shader is built.
+//
+// A hardware lane holds registers of its places in registers of its own, and so are the masks: shared memory has only what goes across lanes.
+
+// What a translated program comes to.
+const uint HOT_UNKNOWN = 0u; // it is not translated in this kernel
+const uint HOT_ENDED = 1u;   // also with an access outside
+const uint HOT_SHORT = 2u;   // there is not the fuel for all instructions from `at` up to the next that has an effect
+const uint HOT_TRAPPED = 3u; // with the code in `at`
+
+uint hot_program(inout Group group) { return HOT_UNKNOWN; }
+
+#define HOT_COMPUTED(name, op) uvec4 hot_##name(const uvec4 a, const uvec4 b, const uvec4 c) { return alu(op, a, b, c); }
+VIR_COMPUTED(HOT_COMPUTED)
+
+// The hardware lane's place of this number.
+uint hot_place(const uint number) { return LANE + number * LANES; }
+
+uvec4 hot_get(inout Group group, const uint name, const uint place) { return special(name, place, group.tile); }
+
+// Which translation the program in shared memory belongs to.
+uint hot_tag() { return s_program[VIR_HEADER_TAG]; }
+
+// Takes the fuel of the instructions from `at` on that have no effect, and of the first behind them that has one.
+bool hot_pay(inout Group group, const uint at, const uint fuel) {
+    if (group.fuel < fuel) {
+        group.at = at;
+        return false;
+    }
+    group.fuel -= fuel;
+    return true;
+}
+
+void hot_trap(inout Group group, const uint code) { group.at = code; }
+
+// The active lanes whose access lies inside. The first that does not is noted: of the first instruction that has one.
+bvec4 hot_inside(inout Group group, const uint op, const uint memory, const uvec4 index, const bvec4 goes, const uint place) {
+    uint instruction = 0xffffu - group.fuel << 8;
+    return inside_lanes(group, op, memory, index, uvec4(goes), instruction + place + PLACE_LANES);
+}
+
+uvec4 hot_load(const uint op, const uint memory, const uvec4 index, const bvec4 inside) {
+    uvec4 value = uvec4(0u);
+    load_elements(op, memory, index, inside, value);
+    return value;
+}
+
+void hot_store(const uint memory, const uvec4 index, const bvec4 inside, const uvec4 value) { store_words(memory, index, inside, value); }
+
+void hot_store_part(const uint op, const uint memory, const uvec4 index, const bvec4 inside, const uvec4 value) {
+    if (inside.x) { store_part(op, memory, index.x, value.x); }
+    if (inside.y) { store_part(op, memory, index.y, value.y); }
+    if (inside.z) { store_part(op, memory, index.z, value.z); }
+    if (inside.w) { store_part(op, memory, index.w, value.w); }
+}
+
+#define HOT_ATOMIC(name, op) uvec4 hot_##name(const uint memory, const uvec4 index, const bvec4 inside, const uvec4 b, const uvec4 c) { \
+    uvec4 before = uvec4(0u); \
+    if (inside.x) { before.x = change_word(op, memory, index.x, b.x, c.x); } \
+    if (inside.y) { before.y = change_word(op, memory, index.y, b.y, c.y); } \
+    if (inside.z) { before.z = change_word(op, memory, index.z, b.z, c.z); } \
+    if (inside.w) { before.w = change_word(op, memory, index.w, b.w, c.w); } \
+    return before; \
+}
+VIR_ATOMICS(HOT_ATOMIC)
+
+// All lanes meet. Bit 0: an access lay outside; bit 1: what any lane has seen.
+uint hot_vote(inout Group group, const bool seen) {
+    return vote(group, (group.mine_outside_lane != 0xffffffffu ? 1u : 0u) | (seen ? 2u : 0u));
+}
+
+// All lanes meet and get what the first has.
+uint hot_first(inout Group group, const uint value) {
+    if (LANE == 0u) { s_uniform[group.meetings % 3u] = value; }
+    vote(group, 0u);
+    return s_uniform[(group.meetings + 2u) % 3u];
+}
+
+bool hot_is_first() { return LANE == 0u; }
+
+void hot_give(const uint place, const uvec4 value, const bvec4 goes) { s_exchange[place] = mix(uvec4(0u), value, goes); }
+
+uvec4 hot_shuffled(const uvec4 lanes) {
+    return uvec4(read_lane(lanes.x), read_lane(lanes.y), read_lane(lanes.z), read_lane(lanes.w));
+}
+
+// All lanes meet behind what they gave.
+void hot_meet() { meet(); }
+
+#define HOT_REDUCTION(name, op) \
+    void hot_##name##_give(const uint place, const uvec4 value, const bvec4 goes) { \
+        uvec4 joined = mix(uvec4(reduction_identity(op)), value, goes); \
+        joined = alu(reduction_join(op), joined, joined.zwzw, uvec4(0u)); \
+        s_exchange[place] = alu(reduction_join(op), joined, joined.yyyy, uvec4(0u)); \
+    } \
+    uint hot_##name() { \
+        for (uint places = PLACES / 2u; places > 0u; places /= 2u) { \
+            meet(); \
+            for (uint place = LANE; place < places; place += LANES) { \
+                s_exchange[place] = alu(reduction_join(op), s_exchange[place], s_exchange[place + places], uvec4(0u)); \
+            } \
+        } \
+        meet(); \
+        return s_exchange[0].x; \
+    }
+VIR_REDUCTIONS(HOT_REDUCTION)
+
+// Sums by doubling of what the lanes gave.
+void hot_scan() {
+    for (uint pass = 1u; pass < 7u; ++pass) {
+        meet();
+        for (uint place = LANE; place < PLACES; place += LANES) { double_sum(pass, place); }
+    }
+    meet();
+}
+
+uvec4 hot_scanned(const uint place) { return scanned(place); }
+
+// The fault of a program that ran, as the interpreter finds it.
+Verdict verdict_of(uint outcome, inout Group group) {
+    if (hot_vote(group, false) != 0u) { return outside(group); }
+    if (outcome == HOT_TRAPPED) { return Verdict(FAULT_TRAP, group.at); }
+    if (outcome != HOT_SHORT) { return ACCEPTED; }
+    for (;; ++group.at) {
+        uint fuel = step_fuel(decode(s_code[group.at]));
+        if (group.fuel < fuel) { return Verdict(FAULT_OUT_OF_FUEL, group.at); }
+        group.fuel -= fuel;
+    }
+}

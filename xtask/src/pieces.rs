@@ -1,0 +1,73 @@
+//! The functions that translated programs are made of: the optimizer must neither inline nor drop them, which GLSL cannot say.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Result, anyhow};
+use rspirv::binary::Assemble;
+use rspirv::dr::{Function, Instruction, Module, Operand, load_bytes};
+use rspirv::spirv::{Capability, Decoration, FunctionControl, LinkageType, Op, Word};
+
+/// What the names of these functions begin with.
+const PREFIX: &str = "hot_";
+
+/// Marks the functions, and exports them, so that they stay though nothing calls them.
+pub(crate) fn keep(path: &Path) -> Result<()> {
+    edit(path, |module, pieces| {
+        set_control(module, pieces, FunctionControl::DONT_INLINE);
+        let export = |id: &Word| {
+            let operands = vec![
+                Operand::IdRef(*id),
+                Operand::Decoration(Decoration::LinkageAttributes),
+                Operand::LiteralString(format!("piece{id}")),
+                Operand::LinkageType(LinkageType::Export),
+            ];
+            Instruction::new(Op::Decorate, None, None, operands)
+        };
+        module.annotations.extend(pieces.iter().map(export));
+        let linkage = vec![Operand::Capability(Capability::Linkage)];
+        module.capabilities.push(Instruction::new(Op::Capability, None, None, linkage));
+    })
+}
+
+/// Takes the exports back, which Vulkan does not know.
+pub(crate) fn release(path: &Path) -> Result<()> {
+    edit(path, |module, pieces| {
+        set_control(module, pieces, FunctionControl::NONE);
+        module
+            .annotations
+            .retain(|line| line.operands.get(1) != Some(&Operand::Decoration(Decoration::LinkageAttributes)));
+        module.capabilities.retain(|line| line.operands.first() != Some(&Operand::Capability(Capability::Linkage)));
+    })
+}
+
+/// Whether a function is one of them, by the line that begins it.
+fn is_piece(function: &Function, pieces: &[Word]) -> bool {
+    function.def.as_ref().and_then(|def| def.result_id).is_some_and(|id| pieces.contains(&id))
+}
+
+fn set_control(module: &mut Module, pieces: &[Word], control: FunctionControl) {
+    for function in module.functions.iter_mut().filter(|function| is_piece(function, pieces)) {
+        if let Some(def) = &mut function.def {
+            def.operands[0] = Operand::FunctionControl(control);
+        }
+    }
+}
+
+/// Changes a module if it has such functions.
+fn edit(path: &Path, change: impl FnOnce(&mut Module, &[Word])) -> Result<()> {
+    let mut module = load_bytes(fs::read(path)?).map_err(|error| anyhow!("{}: {error}", path.display()))?;
+    let named = |line: &Instruction| match line.operands.as_slice() {
+        [Operand::IdRef(id), Operand::LiteralString(name)] if name.starts_with(PREFIX) && name.contains('(') => {
+            Some(*id)
+        }
+        _ => None,
+    };
+    let pieces: Vec<Word> = module.debug_names.iter().filter_map(named).collect();
+    if pieces.is_empty() {
+        return Ok(());
+    }
+    change(&mut module, &pieces);
+    let bytes: Vec<u8> = module.assemble().into_iter().flat_map(u32::to_le_bytes).collect();
+    Ok(fs::write(path, bytes)?)
+}
