@@ -1,6 +1,6 @@
 //! Resources: memory behind handles.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use vyre_mem::{RangeError, Region};
@@ -16,8 +16,8 @@ use vyre_vk::{Buffer, MemoryUse};
 use crate::engine::{Engine, Words};
 use crate::error::ResourceError;
 
-/// Memory that operations may work on, registered under a handle. Give it back with
-/// [`Runtime::release`](crate::Runtime::release).
+/// Memory that operations may work on, registered under a handle. Give it back with [`Runtime::release`](crate::Runtime::release): slots
+/// can name the handle until then, so the runtime keeps the memory of one that is only dropped.
 #[derive(Debug)]
 pub struct Resource {
     pub(crate) handle: Handle,
@@ -176,25 +176,28 @@ pub(crate) struct Table {
     free: Vec<(u32, u32)>,
     /// Released while slots were outstanding that may still name them, and what had been published by then; oldest first.
     retired: VecDeque<(Moment, (u32, u32))>,
+    /// Memory of the entries that are valid.
+    held: HashMap<u32, Memory>,
 }
 
 impl Table {
     pub(crate) fn new(count: u32) -> Self {
-        Table { fresh: 0, count, free: Vec::new(), retired: VecDeque::new() }
+        Table { fresh: 0, count, free: Vec::new(), retired: VecDeque::new(), held: HashMap::new() }
     }
 
-    pub(crate) fn take(&mut self) -> Result<Handle, ResourceError> {
-        if let Some((index, generation)) = self.free.pop() {
-            return Ok(Handle::new(index, generation));
-        }
-        if self.fresh == self.count {
+    /// An entry for this memory.
+    pub(crate) fn take(&mut self, memory: &Memory) -> Result<Handle, ResourceError> {
+        if self.free.is_empty() && self.fresh == self.count {
             return Err(ResourceError::TableFull { count: self.count });
         }
-        self.fresh += 1;
-        Ok(Handle::new(self.fresh - 1, 1))
+        let (index, generation) = self.free.pop().unwrap_or((self.fresh, 1));
+        self.fresh = self.fresh.max(index + 1);
+        self.held.insert(index, memory.clone());
+        Ok(Handle::new(index, generation))
     }
 
     pub(crate) fn retire(&mut self, handle: Handle, moment: Moment) {
+        self.held.remove(&handle.index());
         self.retired.push_back((moment, (handle.index(), Handle::next_generation(handle.generation()))));
     }
 

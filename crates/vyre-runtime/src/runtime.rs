@@ -474,7 +474,7 @@ impl Runtime {
         owner: u32,
     ) -> Result<Resource, ResourceError> {
         self.table.sweep(|moment| self.ring.is_past(moment));
-        let handle = self.table.take()?;
+        let handle = self.table.take(&memory)?;
         let resource = Resource { handle, len, access, owner, memory };
         self.bind(&resource, true);
         Ok(resource)

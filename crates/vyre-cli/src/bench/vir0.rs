@@ -25,22 +25,22 @@ use work::Work;
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) common: Common,
-    /// MiB of input of each program, about; both sides hold several times as much.
-    #[arg(long, default_value_t = MIB, value_parser = clap::value_parser!(u32).range(1..=63))]
-    pub(crate) mib: u32,
+    /// KiB of input of each program, about; both sides hold several times as much.
+    #[arg(long, default_value_t = KIB, value_parser = clap::value_parser!(u32).range(64..=64512))]
+    pub(crate) kib: u32,
     /// Milliseconds of each measurement; each is taken five times.
     #[arg(long, default_value_t = MILLISECONDS, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) milliseconds: u64,
 }
 
 /// What a user does not say.
-const MIB: u32 = 16;
+const KIB: u32 = 16 << 10;
 const MILLISECONDS: u64 = 100;
 
 impl Arguments {
     /// Those of `vyre bench all`.
     pub(crate) fn of_effort(common: Common, effort: Effort) -> Arguments {
-        Arguments { common, mib: effort.pick(MIB, 1), milliseconds: effort.pick(MILLISECONDS, 10) }
+        Arguments { common, kib: effort.pick(KIB, 64), milliseconds: effort.pick(MILLISECONDS, 10) }
     }
 }
 
@@ -89,7 +89,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
         None => None,
     };
     let mut cases = Vec::new();
-    for work in work::all(arguments.mib) {
+    for work in work::all(arguments.kib) {
         let live = interpreted(&mut runtime, &work)?;
         await_park(&runtime);
         let by_hand = plain.as_ref().map(|(device, _)| by_hand(device, &work)).transpose()?;

@@ -288,7 +288,7 @@ pub(crate) fn bench_scale_grows_everything(device: &str) {
 }
 
 pub(crate) fn bench_vir0_compares_programs_with_shaders(device: &str) {
-    let (names, ratios) = bench(&["vir0", "--mib", "1", "--milliseconds", "1"], device);
+    let (names, ratios) = bench(&["vir0", "--kib", "64", "--milliseconds", "1"], device);
     assert_eq!((names.len(), ratios.len()), if device == "reference" { (5, 0) } else { (10, 5) });
 }
 

@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use proptest::prelude::*;
-use proptest::strategy::ValueTree;
-use proptest::test_runner::TestRunner;
 use vyre_runtime::protocol::completion::Status;
 use vyre_runtime::protocol::fault::Fault;
 use vyre_runtime::protocol::geometry::Priority;
 use vyre_runtime::protocol::operation::Operation;
 use vyre_runtime::protocol::slot::Slot;
-use vyre_runtime::protocol::vir0::{GROUP, Opcode, Program, assemble, disassemble};
+use vyre_runtime::protocol::vir0::{GROUP, Program, assemble, disassemble};
 use vyre_runtime::vk::MemoryUse;
 use vyre_runtime::{Bindings, EngineKind, HotPolicy, LoadedProgram, Options, ProgramState, Resource, Runtime};
 
@@ -124,13 +121,12 @@ macro_rules! text {
     };
 }
 
-/// Programs of the library: floats and lanes that leave a loop, scans and atomic changes, shuffles. Drivers take long for more.
+/// Programs of the library: floats and lanes that leave a loop, scans and atomic changes. Drivers take long for more.
 pub(crate) fn hot_programs_of_the_library_leave_the_same_bytes(open: Open) {
     let float = |x: f32| x.to_bits();
     let cases = [
         case(text!("mandelbrot"), &[20, float(-2.2), float(-1.2), float(0.13), 60], 256, 256),
         case(text!("filter"), &[0x4000_0000], 250, 256),
-        case(text!("dot"), &[], 256, 256),
     ];
     let outcomes = compare(open, &cases);
     assert!(outcomes.iter().all(|outcome| outcome.0 == Status::Done));
@@ -148,40 +144,14 @@ pub(crate) fn hot_programs_fault_where_the_interpreter_does(open: Open) {
     let trap = "get v0, lane\nmov v1, 5\nand v2, v0, 3\nif v2\n  st32 r1[v0], v1\n  eq v3, v0, 77\n  trap v3, 9\nendif\nst32 r1[v0], v2\nend";
     let cases = [
         fuelled(500),
-        case(&format!("{head}{outside}st32 r1[v0], v3\nend"), &[], 1, 1),
         case(&format!("{head}.fuel 45\n{outside}add v3, v3, 1\nst32 r1[v0], v3\nend"), &[], 1, 1),
         case(&format!("{head}{trap}"), &[], 1, 1),
-        case(
-            &format!(
-                "{head}get v0, lane\nloop\n  eq v1, v0, 256\n  break v1\n  st32 r1[v0], v0\n  st32 scratch[v0], v0\nendloop\nend"
-            ),
-            &[],
-            1,
-            1,
-        ),
     ];
     let outcomes = compare(open, &cases);
     let faults: Vec<_> = outcomes.iter().map(|outcome| outcome.1).collect();
     use Fault::{OutOfFuel, OutOfRange, Trap};
-    assert_eq!(faults, [OutOfFuel, OutOfRange, OutOfRange, Trap, OutOfRange]);
+    assert_eq!(faults, [OutOfFuel, OutOfRange, Trap]);
     assert_eq!(outcomes[1].2, 4 * 2048, "the first lane of the first load");
-}
-
-pub(crate) fn hot_generated_programs_leave_the_same_bytes(open: Open) {
-    let rounds = std::env::var("VYRE_HOT_ROUNDS").ok().and_then(|count| count.parse().ok()).unwrap_or(1);
-    let mut runner = TestRunner::deterministic();
-    let genes = prop::collection::vec(any::<crate::generate::Gene>(), 10..20);
-    for _ in 0..rounds {
-        let cases: Vec<_> = std::iter::repeat_with(|| genes.new_tree(&mut runner).unwrap().current())
-            .map(|genes| crate::generate::program(&genes))
-            // What has room in a kernel of a few lanes.
-            .filter(|program| program.parts().code.iter().filter(|line| line.opcode == Opcode::Loop).count() < 4)
-            .filter(|program| program.parts().code.len() <= 120)
-            .take(1)
-            .map(|program| Case { program, parameters: vec![77, 0xffff_ff00], items: 200, span: 300 })
-            .collect();
-        compare(open, &cases);
-    }
 }
 
 /// Words of x and y, and of what a slot leaves in y.

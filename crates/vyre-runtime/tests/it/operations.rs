@@ -179,6 +179,25 @@ pub(crate) fn histograms_match_a_model(open: Open) {
     end(runtime);
 }
 
+/// Its handle still stands for the memory, so that stays.
+pub(crate) fn a_dropped_resource_stays_where_slots_find_it(open: Open) {
+    let mut runtime = open(&options(320, None));
+    let memory = runtime.allocate(1 << 20, MemoryUse::Local).unwrap();
+    let place = memory.at(4);
+    drop(memory);
+    // What would come to lie there.
+    let others: Vec<_> = (0..8).map(|_| runtime.allocate(1 << 20, MemoryUse::HostToDevice).unwrap()).collect();
+    others.iter().for_each(|other| other.write(0, &[0xee; 4096]).unwrap());
+    run(&mut runtime, &word_slot(Operation::StoreU32, place, &[77]));
+    assert_eq!(run(&mut runtime, &word_slot(Operation::LoadU32, place, &[])).results[0], 77);
+    let mut bytes = vec![0; 4096];
+    others.iter().for_each(|other| {
+        other.read(0, &mut bytes).unwrap();
+        assert!(bytes.iter().all(|byte| *byte == 0xee));
+    });
+    end(runtime);
+}
+
 /// A worker that sleeps while its slot ends counts its next tile in the slot behind it, where nobody else takes that tile.
 pub(crate) fn tiles_of_slots_that_follow_each_other_run_once(open: Open) {
     let mut runtime = open(&options(5, None));

@@ -45,9 +45,9 @@ fn floats(floats: impl IntoIterator<Item = f32>) -> Vec<u8> {
     bytes(floats.into_iter().map(f32::to_bits))
 }
 
-/// All work, each with about that many MiB of input.
-pub(super) fn all(mib: u32) -> Vec<Work> {
-    vec![saxpy(mib << 18), dot(mib << 17), histogram(mib << 20), crc32(mib << 14), mandelbrot(mib << 12)]
+/// All work, each with about that many KiB of input.
+pub(super) fn all(kib: u32) -> Vec<Work> {
+    vec![saxpy(kib << 8), dot(kib << 7), histogram(kib << 10), crc32(kib << 4), mandelbrot(kib << 2)]
 }
 
 /// Whole numbers, whose sums and halves are exact, so that it does not matter in which order and with which roundings they are made.
