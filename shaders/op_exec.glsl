@@ -98,7 +98,7 @@ void branch(Step s, inout Group group, uint seen) {
     if (s.op == VIR_BREAK) {
         jumps = (seen == 0u) == s.vector;
         group.depth = !jumps ? group.depth : s.vector ? s.d - 1u : s.d;
-    } else if (s.op != VIR_TRAP) {
+    } else if (s.op != VIR_TRAP && s.op != VIR_PRINTF) {
         group.depth = s.d;
     }
     group.at = jumps ? s.word : group.at + 1u;
@@ -119,8 +119,16 @@ Verdict advance(Step s, inout Group group, uint seen) {
     return ACCEPTED;
 }
 
+// PRINTF: a line with two scalars.
+void print_line(Step s, Claim claim) {
+    take_log_position();
+    write_log(line_word(claim, s.word, 2u, scalars[(LANE == 4u ? s.a : s.b) - VIR_VECTORS]));
+    // The next line's position comes when all have this one's.
+    meet();
+}
+
 // Runs the program; takes the fuel that it uses.
-Verdict exec_tile(Tile tile, inout Worker worker) {
+Verdict exec_tile(Claim claim, Tile tile, inout Worker worker) {
     begin_group();
     Group group = Group(0u, 0u, 0u, s_program[VIR_HEADER_FUEL], 0u, tile.number, 0xffffffffu, 0u);
     Verdict verdict = ACCEPTED;
@@ -135,6 +143,7 @@ Verdict exec_tile(Tile tile, inout Worker worker) {
         for (uint place = LANE; place < places; place += LANES) { seen |= run_place(s, group, place); }
         bool across = is_memory(s.op) || s.op >= VIR_SUM && s.op <= VIR_SHUFFLE || s.vector && (s.op == VIR_BREAK || s.op == VIR_TRAP);
         if (across) { seen = vote(group, seen); }
+        if (s.op == VIR_PRINTF) { print_line(s, claim); }
         verdict = advance(s, group, seen);
     }
     uint used = s_program[VIR_HEADER_FUEL] - group.fuel;
