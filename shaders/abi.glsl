@@ -123,6 +123,7 @@ const uint VIR_SWEEP = 9u;
 const uint VIR_STEP = 2u;
 const uint VIR_REDUCE_FUEL = 34u;
 const uint VIR_SCAN_FUEL = 72u;
+const uint VIR_PRINT_FUEL = 36u;
 const uint VIR_SETUP_FUEL = 328u;
 
 // Limits of operations.
@@ -277,6 +278,7 @@ const uint VIR_BREAK = 196u;
 const uint VIR_ENDLOOP = 197u;
 const uint VIR_TRAP = 198u;
 const uint VIR_END = 199u;
+const uint VIR_PRINTF = 200u;
 
 // What GET reads.
 const uint VIR_GET_LANE = 0u;

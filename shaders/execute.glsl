@@ -145,7 +145,7 @@ Verdict execute(Claim claim, Tile tile, inout Worker worker) {
     if (tile.operation == OP_PACKED && HAS_PACKED) { packed_tile(); }
     Verdict verdict = ACCEPTED;
     if (tile.operation == OP_EXEC && HAS_EXEC) {
-        verdict = exec_tile(tile, worker);
+        verdict = exec_tile(claim, tile, worker);
         if (verdict.fault != FAULT_NONE) { note_fault(claim, verdict); }
     }
     return verdict;

@@ -98,7 +98,7 @@ void branch(Step s, inout Group group, uint seen) {
     if (s.op == VIR_BREAK) {
         jumps = (seen == 0u) == s.vector;
         group.depth = !jumps ? group.depth : s.vector ? s.d - 1u : s.d;
-    } else if (s.op != VIR_TRAP) {
+    } else if (s.op != VIR_TRAP && s.op != VIR_PRINTF) {
         group.depth = s.d;
     }
     group.at = jumps ? s.word : group.at + 1u;
@@ -119,11 +119,19 @@ Verdict advance(Step s, inout Group group, uint seen) {
     return ACCEPTED;
 }
 
+// PRINTF: a line with two scalars.
+void print_line(Step s, Claim claim) {
+    take_log_position();
+    write_log(line_word(claim, s.word, 2u, scalars[(LANE == 4u ? s.a : s.b) - VIR_VECTORS]));
+    // The next line's position comes when all have this one's.
+    meet();
+}
+
 #ifdef VYRE_HOT
 #include "vir0_hot.glsl"
 #endif
 
-Verdict interpret(inout Group group) {
+Verdict interpret(Claim claim, inout Group group) {
     Verdict verdict = ACCEPTED;
     while (verdict.fault == FAULT_NONE) {
         Step s = decode(s_code[group.at]);
@@ -136,24 +144,25 @@ Verdict interpret(inout Group group) {
         for (uint place = LANE; place < places; place += LANES) { seen |= run_place(s, group, place); }
         bool across = is_memory(s.op) || s.op >= VIR_SUM && s.op <= VIR_SHUFFLE || s.vector && (s.op == VIR_BREAK || s.op == VIR_TRAP);
         if (across) { seen = vote(group, seen); }
+        if (s.op == VIR_PRINTF) { print_line(s, claim); }
         verdict = advance(s, group, seen);
     }
     return verdict;
 }
 
-Verdict run_program(inout Group group) {
+Verdict run_program(Claim claim, inout Group group) {
 #ifdef VYRE_HOT
     uint outcome = hot_program(group);
     if (outcome != HOT_UNKNOWN) { return verdict_of(outcome, group); }
 #endif
-    return interpret(group);
+    return interpret(claim, group);
 }
 
 // Runs the program; takes the fuel that it uses.
-Verdict exec_tile(Tile tile, inout Worker worker) {
+Verdict exec_tile(Claim claim, Tile tile, inout Worker worker) {
     begin_group();
     Group group = Group(0u, 0u, 0u, s_program[VIR_HEADER_FUEL], 0u, tile.number, 0xffffffffu, 0u);
-    Verdict verdict = run_program(group);
+    Verdict verdict = run_program(claim, group);
     uint used = s_program[VIR_HEADER_FUEL] - group.fuel;
     worker.fuel -= min(worker.fuel, used);
     worker.busy += used / FUEL_PER_BUSY_TURN;

@@ -72,6 +72,7 @@ uint step_fuel(Step s) {
     if (is_reduction(s.op)) { return VIR_REDUCE_FUEL; }
     if (s.op == VIR_SCAN) { return VIR_SCAN_FUEL; }
     if (s.op == VIR_SHUFFLE) { return 2u * VIR_SWEEP; }
+    if (s.op == VIR_PRINTF) { return VIR_PRINT_FUEL; }
     if (s.op == VIR_ENDIF || !s.vector) { return VIR_STEP; }
     return is_fourfold(s.op) ? 4u * VIR_SWEEP : VIR_SWEEP;
 }

@@ -163,6 +163,7 @@ const OFFSETS: &[(&str, &[(&str, u32)])] = &[
             ("VIR_STEP", vir0::STEP),
             ("VIR_REDUCE_FUEL", vir0::REDUCE_FUEL),
             ("VIR_SCAN_FUEL", vir0::SCAN_FUEL),
+            ("VIR_PRINT_FUEL", vir0::PRINT_FUEL),
             ("VIR_SETUP_FUEL", launch::MAX_TILE_FUEL - vir0::MAX_FUEL),
         ],
     ),

@@ -9,6 +9,7 @@ use vyre_protocol::vir0::{
 };
 
 use crate::arithmetic::evaluate;
+use crate::claim::Claim;
 use crate::execute::{Refusal, Resolved, covers};
 use crate::ops::Backing;
 use crate::worker::Worker;
@@ -31,11 +32,13 @@ struct Group<'a> {
     depth: u8,
     scratch: Vec<u32>,
     fuel: u32,
+    /// Writes a line to the debug log.
+    print: &'a dyn Fn(u32, [u32; 2]),
 }
 
 impl Worker<'_> {
     /// Checks the slot and what the program declares, and runs the program.
-    pub(crate) fn run_exec(&self, slot: &Slot, tile: u32) -> Result<(), Refusal> {
+    pub(crate) fn run_exec(&self, claim: Claim, slot: &Slot) -> Result<(), Refusal> {
         if slot.tile_span == 0 {
             return Err((Fault::BadArgument, 0));
         }
@@ -58,7 +61,7 @@ impl Worker<'_> {
         let mut group = Group {
             parts,
             slot,
-            tile,
+            tile: claim.tile,
             resources: resources.collect::<Result<_, _>>()?,
             vectors: [[0; LANES]; VECTORS as usize],
             scalars: [0; SCALARS as usize],
@@ -66,6 +69,7 @@ impl Worker<'_> {
             depth: 0,
             scratch: vec![0; parts.scratch as usize],
             fuel: parts.fuel,
+            print: &|format, args| self.print(claim, slot.tenant, format, &args),
         };
         group.run()
     }
@@ -101,6 +105,10 @@ impl Group<'_> {
                 return Err((Fault::Trap, instruction.word));
             }
             Form::Trap => {}
+            Form::Print => {
+                let Instruction { a, b, word, .. } = *instruction;
+                (self.print)(word, [a, b].map(|code| self.source(instruction, code, 0)));
+            }
             _ => {
                 // All lanes read before one writes.
                 let results: Vec<_> =

@@ -70,7 +70,8 @@ impl Worker<'_> {
             Operation::Fence => {}
             Operation::Printf => {
                 ops::check_printf(slot)?;
-                self.print(claim, slot);
+                let [format, count, ref args @ ..] = slot.args;
+                self.print(claim, slot.tenant, format, &args[..count as usize]);
             }
             Operation::Fill => {
                 check_bytes(slot)?;
@@ -109,19 +110,17 @@ impl Worker<'_> {
                 ops::histogram(slot, bins, tile, &input, &output);
             }
             Operation::Packed => return self.run_packed(slot),
-            Operation::Exec => self.run_exec(slot, tile)?,
+            Operation::Exec => self.run_exec(claim, slot)?,
         }
         Ok([0; 2])
     }
 
-    /// Writes a line to the debug log.
-    fn print(&self, claim: Claim, slot: &Slot) {
-        let [format, arg_count, a, b, c, d] = slot.args;
-        let mut args = [a, b, c, d];
-        args[arg_count as usize..].fill(0);
-        let shape = claim.priority | arg_count << 8;
-        let origin = (self.id & 0xffff) | slot.tenant << 16;
-        self.write_log(&[format, origin, claim.ticket, shape, args[0], args[1], args[2], args[3]]);
+    /// Writes a line of at most four words to the debug log.
+    pub(crate) fn print(&self, claim: Claim, tenant: u32, format: u32, args: &[u32]) {
+        let shape = claim.priority | (args.len() as u32) << 8;
+        let mut record = [format, (self.id & 0xffff) | tenant << 16, claim.ticket, shape, 0, 0, 0, 0];
+        record[4..4 + args.len()].copy_from_slice(args);
+        self.write_log(&record);
     }
 
     fn run_word(&self, slot: &Slot, operation: Operation) -> Result<Results, Refusal> {

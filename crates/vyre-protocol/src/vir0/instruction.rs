@@ -10,7 +10,7 @@
 //!
 //! | bits of the second word | content |
 //! |---|---|
-//! | 0..32 | the immediate; what `get` reads; the code of `trap`; the number of the instruction to jump to |
+//! | 0..32 | the immediate; what `get` reads; the code of `trap`; the format of `printf`; the number of the instruction to jump to |
 //! | 0..8 | for memory: the place; for `fma` and `select`: `c` |
 //! | 8..16 | for `atcas`: `c` |
 //! | 16..32 | for memory: `n` |
@@ -60,6 +60,8 @@ pub enum Form {
     EndLoop,
     /// `a, code`.
     Trap,
+    /// `code, a, b`, of scalars.
+    Print,
     /// Nothing.
     End,
 }
@@ -79,7 +81,7 @@ pub enum Role {
     Name,
     /// A [`Place`](super::operand::Place), an index in field `a`, and a number of elements behind it.
     Memory,
-    /// A code, in the second word.
+    /// A code or the number of a format, in the second word.
     Code,
 }
 
@@ -115,6 +117,7 @@ impl Form {
             Form::Swap => &[D, Memory, B, C],
             Form::If | Form::Break => &[A],
             Form::Trap => &[A, Code],
+            Form::Print => &[Code, A, B],
             Form::Else | Form::EndIf | Form::Loop | Form::EndLoop | Form::End => &[],
         }
     }
@@ -388,6 +391,8 @@ instructions! {
     Trap = 0xc6 => "trap", Trap, Word;
     /// Ends the tile; the last instruction, and only that.
     End = 0xc7 => "end", End, Word;
+    /// Writes a line to the debug log: format `code` with the scalars `a` and `b`. Once for the group, whatever lanes are active.
+    Printf = 0xc8 => "printf", Print, Word;
 }
 
 names! {
@@ -510,6 +515,9 @@ pub const REDUCE_FUEL: u32 = {
 /// Fuel of a scan: a sweep in, one for each doubling of 64 places, and one out.
 pub const SCAN_FUEL: u32 = SWEEP * (2 + (GROUP / 4).ilog2());
 
+/// Fuel of a line in the debug log, which all lanes write together.
+pub const PRINT_FUEL: u32 = 4 * SWEEP;
+
 /// An instruction as its two words hold it: see the tables above.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Instruction {
@@ -580,6 +588,7 @@ impl Instruction {
             Form::Reduce => REDUCE_FUEL,
             Form::Scan => SCAN_FUEL,
             Form::Shuffle => 2 * SWEEP,
+            Form::Print => PRINT_FUEL,
             Form::EndIf | Form::EndLoop | Form::End => STEP,
             // A pass for each lane of the four, or for each word.
             _ if self.is_vector() && self.opcode.is_fourfold() => 4 * SWEEP,

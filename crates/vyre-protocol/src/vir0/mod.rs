@@ -22,7 +22,9 @@ use alloc::vec::Vec;
 
 pub use builder::{BuildError, Builder, Operand, OperandError};
 pub use container::{ContainerError, HEADER_BYTES, TAG};
-pub use instruction::{Form, Instruction, Kind, Opcode, REDUCE_FUEL, Role, SCAN_FUEL, STEP, SWEEP, Special};
+pub use instruction::{
+    Form, Instruction, Kind, Opcode, PRINT_FUEL, REDUCE_FUEL, Role, SCAN_FUEL, STEP, SWEEP, Special,
+};
 pub use operand::{IMMEDIATE, Place, Register, Source};
 pub use text::{AssembleError, TextError, assemble, disassemble, number};
 pub use validate::{CodeError, ProgramError};

@@ -193,7 +193,7 @@ impl Walk<'_> {
             Form::EndIf => self.close_branch(instruction)?,
             Form::Break => self.leave(instruction)?,
             Form::EndLoop => self.close_loop(instruction)?,
-            Form::Trap | Form::End => field(instruction.d == 0, "d", instruction.d, "0")?,
+            Form::Trap | Form::Print | Form::End => field(instruction.d == 0, "d", instruction.d, "0")?,
             _ => {}
         }
         let last = self.at + 1 == self.parts.code.len();
@@ -224,6 +224,10 @@ impl Walk<'_> {
         }
         let across = matches!(form, Form::Reduce | Form::Scan | Form::Shuffle);
         field(!across || Source::is_vector_code(a), "a", a, "a vector register")?;
+        for (name, code) in [("a", a), ("b", b)] {
+            let fits = form != Form::Print || !Source::is_vector_code(code);
+            field(fits, name, code, "a scalar register; `shuffle` and the reductions fetch what lanes hold")?;
+        }
         // What is not used is 0, so that a program has one encoding.
         let sources = form.sources();
         let own_a = sources > 0 || matches!(form, Form::Else | Form::EndIf | Form::Loop);
@@ -234,7 +238,7 @@ impl Walk<'_> {
             Form::Swap => word,
             Form::Load | Form::Store | Form::Atomic => word & !0xff00,
             Form::Unary | Form::Binary | Form::Shuffle if immediate => word,
-            Form::Get | Form::If | Form::Else | Form::Break | Form::EndLoop | Form::Trap => word,
+            Form::Get | Form::If | Form::Else | Form::Break | Form::EndLoop | Form::Trap | Form::Print => word,
             _ => 0,
         };
         field(word == expected, "word", word, "0 in the bits that are not used")

@@ -132,6 +132,13 @@ fn mistakes_are_told_with_their_place() {
             1,
             "the scalar s0 cannot take what differs from lane to lane; use a vector, or a reduction",
         ),
+        (
+            "get v0, lane\nmov s0, 0\nprintf 0, s0, v0\nend",
+            3,
+            1,
+            "field b is 0, expected is a scalar register; `shuffle` and the reductions fetch what lanes hold",
+        ),
+        ("printf 0, 1, 2\nend", 1, 1, "an instruction holds one number; put the other into a register"),
         ("get s0, p0\nend", 1, 1, "'p0' needs a declaration that is not there"),
         ("get v0, lane\nif v0\nend", 3, 1, "this `if` has no end"),
         ("endif\nend", 1, 1, "there is nothing open that `endif` could belong to"),

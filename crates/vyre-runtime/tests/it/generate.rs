@@ -225,6 +225,8 @@ impl Generator {
                     let condition = self.source(gene[1], true, None);
                     self.builder.push(Opcode::Eq, &[vector(FREE_VECTORS).into(), condition, u32::from(gene[2]).into()]);
                     self.builder.push(Opcode::Trap, &[vector(FREE_VECTORS).into(), u32::from(gene[3]).into()]);
+                    let [a, b] = [gene[4], gene[5]].map(|choice| scalar(choice % FREE_SCALARS).into());
+                    self.builder.push(Opcode::Printf, &[u32::from(gene[6]).into(), a, b]);
                 }
                 _ => self.compute(gene),
             }
@@ -268,7 +270,7 @@ struct Bench {
     shared: Resource,
 }
 
-/// What a run leaves.
+/// What a run leaves. Lines that it printed are behind its words, unless there were more than the log holds.
 type Outcome = (Status, Fault, u32, Vec<u32>);
 
 impl Bench {
@@ -296,6 +298,14 @@ impl Bench {
         for word in 0..64 {
             let load = Slot { input: self.shared.at(4 * word), ..Slot::new(Operation::LoadU32) };
             out.push(run(&mut self.runtime, &load.tiled(4, 4, 1)).results[0]);
+        }
+        let dropped = self.runtime.log_dropped();
+        let records = std::iter::from_fn(|| self.runtime.read_log()).map(|line| line.record);
+        let mut lines: Vec<_> = records.map(|record| [record.format, record.args[0], record.args[1]]).collect();
+        // Those of two tiles come in any order.
+        lines.sort_unstable();
+        if self.runtime.log_dropped() == dropped {
+            out.extend(lines.into_iter().flatten());
         }
         self.runtime.unload_program(loaded);
         (found.status, found.fault, found.fault_word, out)
@@ -329,6 +339,7 @@ pub(crate) fn generated_programs_leave_the_same_bytes_everywhere(open: Open) {
         let (expected, found) = (oracle.borrow_mut().run(&program, 1), device.borrow_mut().run(&program, 1));
         let text = || disassemble(&program);
         prop_assert_eq!((expected.0, expected.1, expected.2), (found.0, found.1, found.2), "{}", text());
+        prop_assert_eq!(expected.3.len(), found.3.len(), "{}", text());
         let differs = (0..expected.3.len()).find(|i| expected.3[*i] != found.3[*i]);
         if let Some(i) = differs {
             let (register, lane) = (i as u32 / GROUP, i as u32 % GROUP);

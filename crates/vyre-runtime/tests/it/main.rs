@@ -118,6 +118,7 @@ conformance! {
     dispatch::a8_a11_a_mirror_is_run_and_its_results_are_swapped_in,
     dispatch::a12_after_a_shutdown_the_same_mirror_is_dispatched_again,
     printf::g41_lines_carry_ticket_tenant_worker_and_arguments,
+    printf::g41_programs_print_what_scalars_hold,
     printf::s10_g40_the_newest_lines_stay_and_the_others_are_counted,
     trace::a_trace_has_every_slot_tile_and_quantum,
     programs::a_program_runs_over_its_items_and_no_further,
