@@ -81,79 +81,76 @@ fn every_number_is_written_so_that_it_is_read_again() {
     }
 }
 
+/// A text, the line and column of its mistake, and what is said of it.
+const MISTAKES: &[(&str, usize, usize, &str)] = &[
+    ("mov v0, v1\nend", 1, 1, "v1 is read here and not written on every way to here; write it before"),
+    ("ad v0, 1\nend", 1, 1, "there is no instruction `ad`"),
+    ("  get v0, lane\n  add v0, v0 1\nend", 2, 14, "expected is `,` or the end of the line"),
+    ("get v0, lane\nadd v0, v0\nend", 2, 1, "`add` takes 3 operands, given are 2"),
+    ("get v0, lane\nadd v0, lane, v0\nend", 2, 9, "operand 2 of `add` must be a register or a number"),
+    ("get v0, lane\nadd v0, 1, 2\nend", 2, 1, "an instruction holds one number; put the other into a register"),
+    ("mov v16, 1\nend", 1, 5, "`v16` is no register (v0 to v15, s0 to s15), no number and no name"),
+    ("mov v0, 0x1ffffffff\nend", 1, 9, "`0x1ffffffff` is no number of 32 bits"),
+    ("mov v0, 1.x\nend", 1, 9, "`1.x` is no number of 32 bits"),
+    (".wide 3\nend", 1, 2, "there is no declaration `.wide`; there are .resource, .params, .scratch, .fuel and .const"),
+    ("get v0, lane\nld32 v1, r0[v0]\nend", 2, 1, "r0 is not declared"),
+    (
+        ".resource read\nget v0, lane\nst32 r0[v0], v0\nend",
+        3,
+        1,
+        "r0 is not declared write, which this instruction needs",
+    ),
+    (
+        ".resource write\nget v0, lane\nst8 r0[v0], v0\nend",
+        3,
+        1,
+        "r0 is not declared atomic, which this instruction needs",
+    ),
+    (
+        ".resource write\nget v0, lane\nst32 r0[3], v0\nend",
+        3,
+        1,
+        "a vector is stored at an index that is the same in all lanes; use a vector index",
+    ),
+    (".resource read\nget v0, lane\nld32 v1, r0[v0 + 65536]\nend", 3, 18, "expected is a number up to 65535"),
+    (".resource read\nget v0, lane\nld32 v1, r0(v0)\nend", 3, 12, "expected is `[`"),
+    (
+        "get v0, lane\nmov s0, v0\nend",
+        2,
+        1,
+        "the scalar s0 cannot take what differs from lane to lane; use a vector, or a reduction",
+    ),
+    (
+        "get s0, lane\nend",
+        1,
+        1,
+        "the scalar s0 cannot take what differs from lane to lane; use a vector, or a reduction",
+    ),
+    (
+        "get v0, lane\nmov s0, 0\nprintf 0, s0, v0\nend",
+        3,
+        1,
+        "field b is 0, expected is a scalar register; `shuffle` and the reductions fetch what lanes hold",
+    ),
+    ("printf 0, 1, 2\nend", 1, 1, "an instruction holds one number; put the other into a register"),
+    ("get s0, p0\nend", 1, 1, "'p0' needs a declaration that is not there"),
+    ("get v0, lane\nif v0\nend", 3, 1, "this `if` has no end"),
+    ("endif\nend", 1, 1, "there is nothing open that `endif` could belong to"),
+    ("get v0, lane\nbreak v0\nend", 2, 1, "there is nothing open that `break` could belong to"),
+    ("loop\nendloop\nend", 2, 1, "this loop has no `break`, so it never ends"),
+    ("get v0, lane", 1, 1, "the last instruction is `end`, and no other is"),
+    (".fuel 0\nend", 1, 1, "the fuel limit is 0, possible is 1 to 24000"),
+    (
+        ".resource atomic\nend",
+        1,
+        1,
+        "resource 0 is declared with the access bits 0x4; use read, write and atomic, which needs write",
+    ),
+];
+
 #[test]
 fn mistakes_are_told_with_their_place() {
-    let cases = [
-        ("mov v0, v1\nend", 1, 1, "v1 is read here and not written on every way to here; write it before"),
-        ("ad v0, 1\nend", 1, 1, "there is no instruction `ad`"),
-        ("  get v0, lane\n  add v0, v0 1\nend", 2, 14, "expected is `,` or the end of the line"),
-        ("get v0, lane\nadd v0, v0\nend", 2, 1, "`add` takes 3 operands, given are 2"),
-        ("get v0, lane\nadd v0, lane, v0\nend", 2, 9, "operand 2 of `add` must be a register or a number"),
-        ("get v0, lane\nadd v0, 1, 2\nend", 2, 1, "an instruction holds one number; put the other into a register"),
-        ("mov v16, 1\nend", 1, 5, "`v16` is no register (v0 to v15, s0 to s15), no number and no name"),
-        ("mov v0, 0x1ffffffff\nend", 1, 9, "`0x1ffffffff` is no number of 32 bits"),
-        ("mov v0, 1.x\nend", 1, 9, "`1.x` is no number of 32 bits"),
-        (
-            ".wide 3\nend",
-            1,
-            2,
-            "there is no declaration `.wide`; there are .resource, .params, .scratch, .fuel and .const",
-        ),
-        ("get v0, lane\nld32 v1, r0[v0]\nend", 2, 1, "r0 is not declared"),
-        (
-            ".resource read\nget v0, lane\nst32 r0[v0], v0\nend",
-            3,
-            1,
-            "r0 is not declared write, which this instruction needs",
-        ),
-        (
-            ".resource write\nget v0, lane\nst8 r0[v0], v0\nend",
-            3,
-            1,
-            "r0 is not declared atomic, which this instruction needs",
-        ),
-        (
-            ".resource write\nget v0, lane\nst32 r0[3], v0\nend",
-            3,
-            1,
-            "a vector is stored at an index that is the same in all lanes; use a vector index",
-        ),
-        (".resource read\nget v0, lane\nld32 v1, r0[v0 + 65536]\nend", 3, 18, "expected is a number up to 65535"),
-        (".resource read\nget v0, lane\nld32 v1, r0(v0)\nend", 3, 12, "expected is `[`"),
-        (
-            "get v0, lane\nmov s0, v0\nend",
-            2,
-            1,
-            "the scalar s0 cannot take what differs from lane to lane; use a vector, or a reduction",
-        ),
-        (
-            "get s0, lane\nend",
-            1,
-            1,
-            "the scalar s0 cannot take what differs from lane to lane; use a vector, or a reduction",
-        ),
-        (
-            "get v0, lane\nmov s0, 0\nprintf 0, s0, v0\nend",
-            3,
-            1,
-            "field b is 0, expected is a scalar register; `shuffle` and the reductions fetch what lanes hold",
-        ),
-        ("printf 0, 1, 2\nend", 1, 1, "an instruction holds one number; put the other into a register"),
-        ("get s0, p0\nend", 1, 1, "'p0' needs a declaration that is not there"),
-        ("get v0, lane\nif v0\nend", 3, 1, "this `if` has no end"),
-        ("endif\nend", 1, 1, "there is nothing open that `endif` could belong to"),
-        ("get v0, lane\nbreak v0\nend", 2, 1, "there is nothing open that `break` could belong to"),
-        ("loop\nendloop\nend", 2, 1, "this loop has no `break`, so it never ends"),
-        ("get v0, lane", 1, 1, "the last instruction is `end`, and no other is"),
-        (".fuel 0\nend", 1, 1, "the fuel limit is 0, possible is 1 to 24000"),
-        (
-            ".resource atomic\nend",
-            1,
-            1,
-            "resource 0 is declared with the access bits 0x4; use read, write and atomic, which needs write",
-        ),
-    ];
-    for (text, line, column, message) in cases {
+    for &(text, line, column, message) in MISTAKES {
         let error = assemble(text).unwrap_err();
         assert_eq!((error.line, error.column, error.error.to_string().as_str()), (line, column, message), "{text}");
     }
