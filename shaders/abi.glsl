@@ -88,7 +88,10 @@ const uint COUNTER_IDLE_TURNS = 5u;
 const uint COUNTER_QUANTA = 6u;
 const uint COUNTER_RESIDENT_PEAK = 7u;
 const uint LOCAL_LOG_TAIL = 53u;
-const uint LOCAL_SLOT_STATES = 64u;
+const uint LOCAL_WAKE = 64u;
+const uint WAKE_GROUPS = 256u;
+const uint WAKE_STRIDE = 16u;
+const uint LOCAL_SLOT_STATES = 4160u;
 const uint SLOT_STATE_WORDS = 5u;
 const uint STATE_PHASE = 0u;
 const uint STATE_DONE = 1u;
@@ -124,10 +127,10 @@ const uint VIR_STEP = 2u;
 const uint VIR_REDUCE_FUEL = 34u;
 const uint VIR_SCAN_FUEL = 72u;
 const uint VIR_PRINT_FUEL = 36u;
-const uint VIR_SETUP_FUEL = 328u;
+const uint VIR_SETUP_FUEL = 200u;
 
 // Limits of operations.
-const uint MAX_TILE_BYTES = 16384u;
+const uint MAX_TILE_BYTES = 65536u;
 const uint MAX_TILE_CHUNKS = 64u;
 const uint CHUNK_BYTES = 1024u;
 const uint ACCUMULATORS = 32u;
@@ -140,8 +143,8 @@ const uint LOG_ARGS = 4u;
 const uint LOG_TILE = 1u;
 const uint PACKED_WORDS = 7u;
 const uint PACKED_CODE_BITS = 8u;
-const uint MAX_TILE_FUEL = 24328u;
-const uint MAX_BUILT_IN_TILE_FUEL = 640u;
+const uint MAX_TILE_FUEL = 24200u;
+const uint MAX_BUILT_IN_TILE_FUEL = 2176u;
 const uint TURN_FUEL = 48u;
 
 // Regions.
@@ -154,7 +157,7 @@ const uint REGION_COMPLETIONS = 5u;
 const uint REGION_DEBUG_LOG = 6u;
 const uint REGION_IO_REQUESTS = 7u;
 const uint REGION_LOCAL = 8u;
-const uint REGION_FIXED_BYTES[9] = uint[](192u, 64u, 64u, 64u, 192u, 64u, 64u, 64u, 256u);
+const uint REGION_FIXED_BYTES[9] = uint[](192u, 64u, 64u, 64u, 192u, 64u, 64u, 64u, 16640u);
 const uint REGION_ELEMENT_BYTES[9] = uint[](32u, 64u, 32u, 16u, 4u, 64u, 64u, 64u, 20u);
 const uint REGION_ELEMENT_COUNT[9] = uint[](5u, 4u, 7u, 9u, 6u, 4u, 8u, 9u, 4u);
 const uint REGION_ROUNDED[9] = uint[](0u, 0u, 0u, 1u, 0u, 1u, 1u, 1u, 0u);

@@ -26,6 +26,9 @@ struct Worker {
     uint idle_turns;
     uint tiles;
     uint stray;       // the counter in which it has found a tile left of another slot than it meant, or 0
+    uint start;       // of its quantum, by this lane's look at the clock
+    uint woken;       // its group's wake word, when it last looked at that
+    uint loaded;      // 1 + the index of the slot of many tiles that it has loaded and found open, or 0
     bool leased;      // holds the poll lease
 };
 
@@ -43,6 +46,8 @@ const uint SEEN_WORK = (1u << PARTITIONS) - 1u;
 const uint SEEN_LEAVE = 1u << POLLED_COMMAND;
 const uint SEEN_SNAPSHOT = 1u << POLLED_SNAPSHOT;
 const uint SEEN_LEASE = 1u << POLLED_WORDS;
+// The quantum is over.
+const uint SEEN_END = SEEN_LEASE << 1;
 
 // Claims from above in a row before one from below is served.
 const uint STARVATION_GUARD = 16u;
@@ -81,13 +86,16 @@ uint slots_ahead(Look look, uint length, uint modulus) {
     return ahead <= length ? ahead : 0u;
 }
 
+// Whether the worker's quantum is over by the clock; lanes may differ.
+bool is_over(Worker worker) { return MAX_PAUSE != 0u && launch.ticks != 0u && device_clock().x - worker.start >= launch.ticks; }
+
 // What this lane's words say. The lane that has the lease's word takes the lease, if it is free and the last look found nothing.
 uint seen_by_lane(Worker worker, Look look) {
     if (LANE < PARTITIONS) { return look.ahead > 0u ? 1u << LANE : 0u; }
     if (LANE == HOT_LEASE) {
         bool take = look.hot == 0u && worker.looks != 0u && !worker.leased &&
             local_swap(LOCAL_HOT + HOT_LEASE, 0u, gl_WorkGroupID.x + 1u);
-        return (look.polled == COMMAND_LEAVE ? SEEN_LEAVE : 0u) | (take ? SEEN_LEASE : 0u);
+        return (look.polled == COMMAND_LEAVE ? SEEN_LEAVE : 0u) | (take ? SEEN_LEASE : 0u) | (is_over(worker) ? SEEN_END : 0u);
     }
     return LANE == HOT_SNAPSHOT_SERVED && worker.leased && look.polled != look.hot ? SEEN_SNAPSHOT : 0u;
 }
@@ -198,6 +206,7 @@ bool open_slot(Claim claim) {
         // Released twice: who finds the counter need not have seen the phase.
         local_store_release(state_word(claim.index, STATE_COUNTER), s_counter - 1u);
         local_store_release(word, phase_word(claim, PHASE_OPEN));
+        s_phase = phase_word(claim, PHASE_OPEN);
     }
     return true;
 }
@@ -241,11 +250,27 @@ void mirror(Look look) {
     if (look.host && LANE < POLLED_WORDS) { local_store(LOCAL_MIRROR + LANE, look.polled); }
 }
 
-// Whether other workers find something to do in what this one has seen. Else it does not wake them: a worker that comes for a
+// Whether other workers find something to do in what this one has seen. Else it does not call them: a worker that comes for a
 // tile that is gone is in the way of the one that has it.
 bool leaves_work(Look look, Claim claim, uint taken) {
     uint mask = look.seen & SEEN_WORK;
     return s_ahead[claim.priority] > taken || (mask & (mask - 1u)) != 0u || claim.tile + 1u < claim.tiles;
+}
+
+// The word that wakes a worker's group.
+uint wake_word(uint worker) { return LOCAL_WAKE + worker % WAKE_GROUPS * WAKE_STRIDE; }
+
+// Wakes as many paused workers as find a tile: in the rest of the slot, for the worker that has opened it, and in the slots behind it,
+// for the one that has seen them at the host. Which groups, the ticket says, so that slots that follow each other wake others.
+void wake(Look look, Claim claim) {
+    uint slots = look.host ? max(s_ahead[claim.priority], 1u) - 1u : 0u;
+    uint tiles = slots + (claim.tile == 0u ? claim.tiles - 1u : 0u);
+    if (tiles == 0u) { return; }
+    uint groups = min(launch.workers, WAKE_GROUPS);
+    uint members = (launch.workers + groups - 1u) / groups;
+    uint woken = min((tiles + members - 1u) / members, groups);
+    meet_device();
+    for (uint i = LANE; i < woken; i += LANES) { local_add(wake_word((claim.ticket * woken + i) % groups), 1u); }
 }
 
 // Takes a tile of the loaded slot. The lanes read the slot's context while lane 0 waits for memory. A tile that was counted for another slot
@@ -263,5 +288,7 @@ uint take_tile(inout Worker worker, inout Claim claim) {
     meet();
     claim.tile = claim.tiles - min(tiles_left(s_counter), claim.tiles);
     worker.stray = s_taken == TAKEN_STRAY ? s_counter : 0u;
+    bool open = claim.tiles > 1u && (s_taken == TAKEN || s_taken == TAKEN_SPARED);
+    worker.loaded = open && !TRACE ? claim.index + 1u : 0u;
     return worker.stray != 0u ? 0u : s_taken;
 }

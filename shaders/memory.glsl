@@ -37,6 +37,11 @@ void meet_device() {
         gl_SemanticsAcquireRelease | gl_SemanticsMakeAvailable | gl_SemanticsMakeVisible);
 }
 
+// What another worker had released before this one saw it is there for this lane's next loads.
+void acquire_device() {
+    memoryBarrier(gl_ScopeDevice, gl_StorageSemanticsBuffer, gl_SemanticsAcquire | gl_SemanticsMakeVisible);
+}
+
 // One 8-byte word of a stamped record. Data and stamp arrive together; where they are two stores, the stamp arrives last. What
 // else shall be there before the record is ordered by a meet_device before it.
 #ifdef VYRE_INT64

@@ -16,16 +16,14 @@ void load_bindings() {
     meet();
 }
 
-// Reads the program into shared memory. It is what the host has checked: nobody else can write it.
+// Finds the program. It is what the host has checked: nobody else can write it. Its code stays where it is: in shared memory it would
+// cost more workers than it saves time.
 void load_program(uvec2 address) {
     for (uint i = LANE; i < VIR_HEADER_WORDS; i += LANES) { s_program[i] = Words(address).w[i]; }
     meet();
     uint instructions = min(s_program[VIR_HEADER_INSTRUCTIONS], VIR_MAX_INSTRUCTIONS);
-    for (uint i = LANE; i < instructions; i += LANES) {
-        uint word = VIR_HEADER_WORDS + 2u * i;
-        s_code[i] = uvec2(Words(address).w[word], Words(address).w[word + 1u]);
-    }
     if (LANE == 0u) {
+        s_code = address_at(address, VIR_HEADER_WORDS * 4u);
         s_memory_address[VIR_CONSTANTS] = address_at(address, (VIR_HEADER_WORDS + 2u * instructions) * 4u);
         s_memory_bytes[VIR_CONSTANTS] = s_program[VIR_HEADER_CONSTANTS] * 4u;
         s_memory_bytes[VIR_SCRATCH] = min(s_program[VIR_HEADER_SCRATCH], VIR_MAX_SCRATCH) * 4u;
@@ -134,7 +132,7 @@ void print_line(Step s, Claim claim) {
 Verdict interpret(Claim claim, inout Group group) {
     Verdict verdict = ACCEPTED;
     while (verdict.fault == FAULT_NONE) {
-        Step s = decode(s_code[group.at]);
+        Step s = decode(instruction_at(group.at));
         uint fuel = group.pass == 0u ? step_fuel(s) : 0u;
         if (group.fuel < fuel) { verdict = Verdict(FAULT_OUT_OF_FUEL, group.at); }
         if (group.fuel < fuel || s.op == VIR_END) { break; }

@@ -1,6 +1,4 @@
-// HISTOGRAM: how many elements of a tile fall into each bin, counted in shared memory and added to the output once a tile.
-
-shared uint s_bins[MAX_BINS];
+// HISTOGRAM: how many elements of a tile fall into each bin, counted in the scratch and added to the output once a tile.
 
 uint histogram_bins() { return s_slot[SLOT_ARGS] == 0u ? 256u : s_slot[SLOT_ARGS + 3u]; }
 
@@ -19,7 +17,7 @@ Verdict check_histogram(inout Tile tile) {
 uint histogram_fuel(Tile tile) { return (tile.bytes / 4u + 2u * MAX_BINS) / LANES + 8u; }
 
 void count_bin(uint bin, uint bins) {
-    if (bin < bins) { atomicAdd(s_bins[bin], 1u); }
+    if (bin < bins) { atomicAdd(s_scratch[bin], 1u); }
 }
 
 void count_word(uint word, uint bins) {
@@ -33,14 +31,22 @@ void count_word(uint word, uint bins) {
     }
 }
 
+// Four words of the tile, or zeros behind its end, which nobody counts.
+uvec4 four_words(Tile tile, uint i, uint vectors) { return i < vectors ? Vectors(tile.source).v[i] : uvec4(0u); }
+
+// Each lane has two loads on their way while it counts.
 void histogram_tile(Tile tile) {
     uint bins = histogram_bins();
     uint words = tile.bytes / 4u;
     uint vectors = (tile.source.x & 15u) == 0u ? words / 4u : 0u;
-    for (uint i = LANE; i < bins; i += LANES) { s_bins[i] = 0u; }
+    for (uint i = LANE; i < bins; i += LANES) { s_scratch[i] = 0u; }
     meet();
+    uvec4 next = four_words(tile, LANE, vectors);
+    uvec4 after = four_words(tile, LANE + LANES, vectors);
     for (uint i = LANE; i < vectors; i += LANES) {
-        uvec4 four = Vectors(tile.source).v[i];
+        uvec4 four = next;
+        next = after;
+        after = four_words(tile, i + 2u * LANES, vectors);
         count_word(four.x, bins);
         count_word(four.y, bins);
         count_word(four.z, bins);
@@ -49,6 +55,6 @@ void histogram_tile(Tile tile) {
     for (uint i = vectors * 4u + LANE; i < words; i += LANES) { count_word(Words(tile.source).w[i], bins); }
     meet();
     for (uint i = LANE; i < bins; i += LANES) {
-        if (s_bins[i] != 0u) { atomicAdd(Words(tile.target).w[i], s_bins[i], RELAXED); }
+        if (s_scratch[i] != 0u) { atomicAdd(Words(tile.target).w[i], s_scratch[i], RELAXED); }
     }
 }

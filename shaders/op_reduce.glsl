@@ -1,6 +1,4 @@
-// REDUCE: the words of a tile to one. 32 accumulators whatever the number of lanes, so that floats sum alike everywhere.
-
-shared uint s_accumulators[ACCUMULATORS];
+// REDUCE: the words of a tile to one. 32 accumulators, in the scratch, whatever the number of lanes, so that floats sum alike everywhere.
 
 Verdict check_reduce(inout Tile tile) {
     Verdict verdict = check_bytes();
@@ -54,17 +52,17 @@ void reduce_tile(Tile tile) {
             sum = reduce_four(kind, reduce_four(kind, sum, first), second);
         }
         for (; i < words; i += ACCUMULATORS) { sum = reduce_join(kind, sum, Words(tile.source).w[i]); }
-        s_accumulators[j] = sum;
+        s_scratch[j] = sum;
     }
     for (uint stride = ACCUMULATORS / 2u; stride > 0u; stride /= 2u) {
         meet();
         for (uint j = LANE; j < stride; j += LANES) {
-            s_accumulators[j] = reduce_join(kind, s_accumulators[j], s_accumulators[j + stride]);
+            s_scratch[j] = reduce_join(kind, s_scratch[j], s_scratch[j + stride]);
         }
     }
     meet();
     // A tile behind the end of the input writes nothing.
     if (LANE == 0u && (words != 0u || tile.number == 0u)) {
-        store_stamped(tile.target, 0u, s_accumulators[0], s_slot[SLOT_ARGS + 1u]);
+        store_stamped(tile.target, 0u, s_scratch[0], s_slot[SLOT_ARGS + 1u]);
     }
 }

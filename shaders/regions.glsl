@@ -5,7 +5,7 @@ layout(push_constant, std430) uniform Launch {
     uint quantum;
     uint fuel;
     uint workers;
-    uint reserved;
+    uint ticks;
 } launch;
 
 Words region(uint kind) { return Words(launch.regions[kind]); }

@@ -34,21 +34,21 @@ const uint BUSY_TURNS_PER_POLL = 16u;
 
 // Looks without a tile before an idle worker begins to pause.
 const uint EAGER_LOOKS = 8u;
-shared uint s_sink;
 
 // Thousands of idle workers that all look at the same words are in the way of the one that has work. Without the lease they
-// pause, twice as long each time, up to what makes the looks of all workers together rare. A pause is a chain of loads, each
-// worker's from another place: a worker that waits for memory takes no cycles from those beside it, as one that counts would.
-// It costs as much fuel as the looks that it replaces.
+// pause, twice as long each time, up to what makes the looks of all workers together rare, or until they are woken. A pause is a
+// chain of loads, each group's from another place: a worker that waits for memory takes no cycles from those beside it, as one
+// that counts would. It costs as much fuel as the looks that it replaces.
 void pause(inout Worker worker) {
     if (MAX_PAUSE == 0u || worker.leased || worker.looks < EAGER_LOOKS) { return; }
     uint loads = min(1u << min(worker.looks - EAGER_LOOKS, 16u), min(launch.workers / 4u, MAX_PAUSE));
     worker.fuel -= min(worker.fuel, loads);
-    uint place = state_word(gl_WorkGroupID.x % s_slots, STATE_PHASE);
-    uint seen = 0u;
-    // `reserved` is 0, which no compiler knows: so each load waits for the one before.
-    for (uint i = 0u; i < loads; ++i) { seen = local_load(place + (seen & launch.reserved)); }
-    if (LANE == 0u) { s_sink = seen; }
+    uint word = wake_word(gl_WorkGroupID.x);
+    // Against what it was before the last look: who was woken since then looks once more.
+    uint before = worker.woken;
+    for (uint i = 0u; i < loads && worker.woken == before && !is_over(worker); ++i) { worker.woken = local_load(word); }
+    // What those who woke it had seen is there for the next look.
+    if (worker.woken != before) { acquire_device(); }
 }
 
 // Looks until there is something to act on. A small loop of its own: llvmpipe runs through all code of a loop's body whether
@@ -70,12 +70,24 @@ Look await_work(inout Worker worker) {
     }
 }
 
-// Claims a tile of the slot at the front of a partition and runs it. Gives whether there was one.
-uint run_tile(inout Worker worker, Look look, Claim claim) {
+// Loads the claim's slot, unless the worker's last tile was of the same: what it counts for it finds in the counter.
+void load(Worker worker, Claim claim) {
+    if (worker.stray == 0u && worker.loaded == claim.index + 1u && s_slot[SLOT_SEQUENCE] == claim.generation + 1u) {
+        if (LANE == 0u) { s_fault = local_load(state_word(claim.index, STATE_FAULT)); }
+        return;
+    }
     load_slot(claim.index);
     meet();
+}
+
+// Claims a tile of the slot at the front of a partition and runs it. Gives whether there was one.
+uint run_tile(inout Worker worker, Look look, Claim claim) {
+    load(worker, claim);
     uint taken = take_tile(worker, claim);
-    if (leaves_work(look, claim, min(taken, 1u))) { mirror(look); }
+    if (leaves_work(look, claim, min(taken, 1u))) {
+        mirror(look);
+        if (MAX_PAUSE != 0u && taken != 0u) { wake(look, claim); }
+    }
     if (taken != 0u) {
         Tile tile;
         Verdict verdict = prepare(claim, worker, tile);
@@ -150,7 +162,7 @@ bool serve_scalars(inout Worker worker, out Look look, out Claim claim) {
             if (LANE == HOT_SNAPSHOT_SERVED) { local_store(LOCAL_HOT + HOT_SNAPSHOT_SERVED, look.polled); }
             publish_counters();
         }
-        leaves = (look.seen & SEEN_LEAVE) != 0u || worker.fuel < TILE_FUEL;
+        leaves = (look.seen & (SEEN_LEAVE | SEEN_END)) != 0u || worker.fuel < TILE_FUEL;
         if (leaves) { break; }
         worker.fuel -= TURN_FUEL;
         if ((look.seen & SEEN_WORK) == 0u) { continue; }
@@ -168,7 +180,7 @@ bool serve_scalars(inout Worker worker, out Look look, out Claim claim) {
 void main() {
     if (!check_launch()) { return; }
     enter();
-    Worker worker = Worker(launch.fuel, 0u, 0u, 0u, 0u, 0u, 0u, 0u, 0u, false);
+    Worker worker = Worker(launch.fuel, 0u, 0u, 0u, 0u, 0u, 0u, 0u, 0u, device_clock().x, 0u, 0u, false);
     Look look;
     Claim claim;
     bool cut = true;

@@ -21,9 +21,8 @@ shared uint s_ends;
 shared uint s_takers;
 shared uint s_wrote;
 
-// What a completion says beside ticket and clocks, and the lane that has it: words of a row, a row for each slot taken.
+// What a completion says beside ticket and clocks, and the lane that has it: words of a row of the scratch, a row for each slot taken.
 const uint ROW_WORDS = 5u;
-shared uint s_rows[RUN_SLOTS * ROW_WORDS];
 
 Scalar load_scalar(Claim claim) {
     Scalar slot;
@@ -114,18 +113,18 @@ void run_scalar(Claim claim, Scalar slot) {
     }
     if (faulted) { local_add(LOCAL_COUNTERS + COUNTER_FAULTED, 1u); }
     uint row = bitCount(s_takers & ((1u << LANE) - 1u)) * ROW_WORDS;
-    s_rows[row] = LANE;
-    s_rows[row + 1u] = claim.priority | (faulted ? STATUS_FAULTED : STATUS_DONE) << 8 | verdict.fault << 16;
-    s_rows[row + 2u] = verdict.word;
-    s_rows[row + 3u] = (slot.operation & 0xffffu) | slot.tenant << 16;
-    s_rows[row + 4u] = result;
+    s_scratch[row] = LANE;
+    s_scratch[row + 1u] = claim.priority | (faulted ? STATUS_FAULTED : STATUS_DONE) << 8 | verdict.fault << 16;
+    s_scratch[row + 2u] = verdict.word;
+    s_scratch[row + 3u] = (slot.operation & 0xffffu) | slot.tenant << 16;
+    s_scratch[row + 4u] = result;
 }
 
 // Data word `word` of the completion in this row.
 uint row_word(Claim front, uint row, uint word) {
     uint at = row * ROW_WORDS;
-    if (word == 0u) { return ticket_behind(front, s_rows[at]); }
-    if (word < ROW_WORDS) { return s_rows[at + word]; }
+    if (word == 0u) { return ticket_behind(front, s_scratch[at]); }
+    if (word < ROW_WORDS) { return s_scratch[at + word]; }
     return word == 6u ? front.clock.x : word == 7u ? device_clock().x : 0u;
 }
 

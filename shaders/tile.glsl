@@ -1,7 +1,8 @@
 // Tiles of the bulk operations: what they need of the kernel around them, and how the lanes run them.
 
 shared uint s_slot[SLOT_WORDS];
-// Words that an operation may use as it likes while it runs a tile.
+// Words that an operation may use as it likes while it runs a tile, and a run of scalar slots likewise. How much shared memory a worker
+// takes says how many are resident.
 shared uint s_scratch[VIR_MAX_SCRATCH];
 
 struct Verdict {

@@ -13,7 +13,8 @@ shared uvec4 s_vectors[HAS_EXEC ? VIR_VECTORS * PLACES : 1u];
 shared uvec4 s_masks[HAS_EXEC ? PLACES : 1u];
 // What goes across lanes: two buffers, one read while the other is written.
 shared uvec4 s_exchange[HAS_EXEC ? 2u * PLACES : 1u];
-shared uvec2 s_code[HAS_EXEC ? VIR_MAX_INSTRUCTIONS : 1u];
+// Address of the program's instructions.
+shared uvec2 s_code;
 shared uint s_program[VIR_HEADER_WORDS];
 // Memory by place number; the scratch has no address.
 shared uvec2 s_memory_address[VIR_SCRATCH + 1u];
@@ -61,6 +62,8 @@ bool works_in_lanes(uint op, uint d, uint a, uint b) {
     if (op >= VIR_IF) { return op != VIR_ENDLOOP && op != VIR_END && a < VIR_VECTORS; }
     return is_store(op) ? a < VIR_VECTORS || b < VIR_VECTORS : d < VIR_VECTORS;
 }
+
+uvec2 instruction_at(uint at) { return uvec2(Words(s_code).w[2u * at], Words(s_code).w[2u * at + 1u]); }
 
 Step decode(uvec2 words) {
     uint op = words.x & 0xffu, d = words.x >> 8 & 0xffu, a = words.x >> 16 & 0xffu, b = words.x >> 24;

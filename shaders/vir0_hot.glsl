@@ -124,7 +124,7 @@ Verdict verdict_of(uint outcome, inout Group group) {
     if (outcome == HOT_TRAPPED) { return Verdict(FAULT_TRAP, group.at); }
     if (outcome != HOT_SHORT) { return ACCEPTED; }
     for (;; ++group.at) {
-        uint fuel = step_fuel(decode(s_code[group.at]));
+        uint fuel = step_fuel(decode(instruction_at(group.at)));
         if (group.fuel < fuel) { return Verdict(FAULT_OUT_OF_FUEL, group.at); }
         group.fuel -= fuel;
     }

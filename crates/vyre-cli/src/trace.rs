@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use vyre_runtime::protocol::geometry::{Counts, Priority, limits};
-use vyre_runtime::protocol::operation::{MAX_TILE_BYTES, Operation, Reduction};
+use vyre_runtime::protocol::operation::{Operation, Reduction};
 use vyre_runtime::protocol::slot::Slot;
 use vyre_runtime::vk::MemoryUse;
 use vyre_runtime::{EngineKind, FileHasher, HashOptions, Options, Runtime, Trace};
@@ -51,6 +51,9 @@ const ROUNDS: u32 = 4;
 
 /// Bytes that a slot of the mix works on.
 const MIX_BYTES: u32 = 1 << 20;
+
+/// And of a tile.
+const TILE_BYTES: u32 = 16 << 10;
 
 /// Time without work after which the engine parks in the mix, and how long it then stays parked.
 const PARK_AFTER: Duration = Duration::from_millis(10);
@@ -141,13 +144,13 @@ fn trace_mix(arguments: &Arguments) -> Result<Traced, Failure> {
     let file = arguments.create()?;
     let [source, target] = [0; 2].map(|_| runtime.allocate(MIX_BYTES.into(), MemoryUse::Local));
     let (source, target) = (source?, target?);
-    let sums = runtime.allocate((MIX_BYTES / MAX_TILE_BYTES * 8).into(), MemoryUse::DeviceToHost)?;
+    let sums = runtime.allocate((MIX_BYTES / TILE_BYTES * 8).into(), MemoryUse::DeviceToHost)?;
     let nop = Slot::new(Operation::Nop);
     let fill = Slot { output: source.at(0), ..Slot::new(Operation::Fill) };
     let copy = Slot { input: source.at(0), output: target.at(0), ..Slot::new(Operation::Copy) };
     let reduce = Slot { input: target.at(0), output: sums.at(0), ..Slot::new(Operation::Reduce) };
     let reduce = reduce.with_args(&[Reduction::Sum.code(), 1])?;
-    let [fill, copy, reduce] = [fill, copy, reduce].map(|slot| slot.tiled(MIX_BYTES, MAX_TILE_BYTES, 1));
+    let [fill, copy, reduce] = [fill, copy, reduce].map(|slot| slot.tiled(MIX_BYTES, TILE_BYTES, 1));
     compare_clocks(&mut runtime)?;
     for _ in 0..ROUNDS {
         for priority in Priority::ALL {

@@ -6,7 +6,7 @@
 //! | 18 | number of the quantum, from 0 |
 //! | 19 | fuel of each worker, in loop iterations |
 //! | 20 | workers of the quantum |
-//! | 21 | zero |
+//! | 21 | ticks of the device's clock after which each worker leaves; 0: only by its fuel |
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -28,8 +28,8 @@ pub struct Launch {
     pub fuel: u32,
     /// Workers.
     pub workers: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Ticks of the device's clock after which each worker leaves; 0: only by its fuel. Less than half of the clock's low word.
+    pub ticks: u32,
 }
 
 const _: () = assert!(size_of::<Launch>() == LAUNCH_BYTES as usize && LAUNCH_BYTES <= 128);
@@ -40,10 +40,8 @@ pub const TURN_FUEL: u32 = 48;
 
 /// Fuel that a worker keeps back for one tile: it leaves when less is left. No tile of any operation costs more.
 ///
-/// The dearest is a tile of EXEC with the most fuel that a program may have, and what it costs eight lanes to fetch the longest
-/// program and to clear scratch and masks.
-pub const MAX_TILE_FUEL: u32 =
-    vir0::MAX_FUEL + (2 * vir0::MAX_INSTRUCTIONS as u32 + vir0::MAX_SCRATCH + vir0::GROUP / 4) / crate::MIN_LANES + 64;
+/// The dearest is a tile of EXEC with the most fuel that a program may have, and what it costs eight lanes to clear scratch and masks.
+pub const MAX_TILE_FUEL: u32 = vir0::MAX_FUEL + (vir0::MAX_SCRATCH + vir0::GROUP / 4) / crate::MIN_LANES + 64;
 
 /// The same in a kernel with neither EXEC nor custom operations. The dearest is a HISTOGRAM tile of eight lanes, which also clears and writes its bins.
 pub const MAX_BUILT_IN_TILE_FUEL: u32 =

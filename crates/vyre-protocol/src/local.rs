@@ -20,7 +20,8 @@
 //! | 45..53 | counters, in the order of [`Counters`](crate::status::Counters); of the completed ones the tail tells |
 //! | 53 | tail of the debug log: how many records were printed |
 //! | 54..64 | zero |
-//! | 64.. | 5 words a slot: phase (tag << 16, [`PHASE_FREE`] and so on), done, fault, fault word, counter; all but the first only for slots of many tiles |
+//! | 64..4160 | a line of 16 words for each group of workers that are woken together: how often they were, and zeros |
+//! | 4160.. | 5 words a slot: phase (tag << 16, [`PHASE_FREE`] and so on), done, fault, fault word, counter; all but the first only for slots of many tiles |
 //!
 //! A slot's *tag* is the low 16 bits of its ticket's generation. A worker takes a slot, or its first tile, by compare-and-swap on the
 //! phase word with the tag of the ticket it means, so one that slept through a lap takes nothing.
@@ -61,8 +62,14 @@ pub const LAUNCH_REPORTED: u32 = LEFT + LEFT_WORDS;
 pub const COUNTERS: u32 = LAUNCH_REPORTED + 1;
 /// Tail of the debug log.
 pub const LOG_TAIL: u32 = COUNTERS + crate::stamped::DATA_WORDS as u32;
+/// First of the words that wake paused workers, one a line: worker `w` waits for the word of group `w % WAKE_GROUPS` to change. Only a hint.
+pub const WAKE: u32 = 64;
+/// Groups of workers that are woken together.
+pub const WAKE_GROUPS: u32 = 256;
+/// Words between two of them, so that those who wait are spread over the memory.
+pub const WAKE_STRIDE: u32 = 16;
 /// First slot state.
-pub const SLOT_STATES: u32 = 64;
+pub const SLOT_STATES: u32 = WAKE + WAKE_GROUPS * WAKE_STRIDE;
 /// Bytes between the header and the slot states.
 pub const FIXED_BYTES: u32 = (SLOT_STATES - HEADER_WORDS) * crate::WORD_BYTES;
 /// Words of a slot state.
@@ -93,4 +100,4 @@ pub const SLOT_STATE_BYTES: u32 = SLOT_STATE_WORDS * crate::WORD_BYTES;
 const _: () = assert!(NO_TILES_LEFT + crate::slot::MAX_TILES < 1 << TILE_COUNT_BITS);
 // One lane reads the command and the lease, one the request and what was served.
 const _: () = assert!(HOT_LEASE == COMMAND - DOORBELLS && HOT_SNAPSHOT_SERVED == SNAPSHOT_REQUEST - DOORBELLS);
-const _: () = assert!(LOG_TAIL < SLOT_STATES);
+const _: () = assert!(LOG_TAIL < WAKE);

@@ -10,6 +10,7 @@ use vyre_mem::Region;
 use vyre_protocol::debuglog::{LogEntry, LogReader, LogRecord};
 use vyre_protocol::geometry::{Priority, ring_records};
 use vyre_protocol::header::RegionKind;
+use vyre_protocol::operation::MAX_TILE_BYTES;
 use vyre_protocol::resource::{ATOMIC, READ, SHARED, WRITE};
 use vyre_protocol::ring::{Completion, Moment, PublishError, Reservation, Ring, Tally, Ticket};
 use vyre_protocol::slot::Slot;
@@ -27,6 +28,9 @@ use crate::options::Options;
 use crate::passed::Passed;
 use crate::resource::{self, Memory, Resource, Table};
 use crate::trace::Recorder;
+
+/// Bytes of the least tile of [`Runtime::tile_bytes`].
+const LEAST_TILE_BYTES: u32 = 16 << 10;
 
 /// A resident kernel and all that a host does with it. One owner publishes and reaps; [`Client`](crate::Client) shares it.
 pub struct Runtime {
@@ -104,6 +108,14 @@ impl Runtime {
     #[must_use]
     pub fn engine(&self) -> &EngineInfo {
         &self.info
+    }
+
+    /// Bytes of a tile with which `bytes` bytes of a bulk operation keep all workers at work: about one for each of them, but none smaller
+    /// than 16 KiB, for which taking it would cost as much as running it, nor larger than [`MAX_TILE_BYTES`]. Whole pages of 4 KiB.
+    #[must_use]
+    pub fn tile_bytes(&self, bytes: u32) -> u32 {
+        let share = bytes.div_ceil(self.info.workers.max(1));
+        share.clamp(LEAST_TILE_BYTES, MAX_TILE_BYTES).next_multiple_of(4 << 10)
     }
 
     /// When bulk results are delivered.

@@ -12,6 +12,8 @@ use std::time::Duration;
 use ash::{ext, khr, vk};
 use vyre_protocol::MIN_LANES;
 use vyre_protocol::launch::LAUNCH_BYTES;
+use vyre_protocol::operation::Operation;
+use vyre_protocol::vir0::GROUP;
 
 use crate::instance::Vulkan;
 use crate::memory::BUFFER_USAGE;
@@ -48,6 +50,9 @@ impl fmt::Display for DeviceKind {
 pub struct DeviceQuirks {
     /// Lanes of a worker.
     pub lanes: u32,
+    /// The same where its kernel has EXEC. What a program keeps in shared memory does not grow with them, and more of them hide each other's
+    /// waiting; beyond a quarter of a group they would have nothing to do.
+    pub program_lanes: u32,
     /// Most loop iterations of one invocation, all loops together; `None` where the driver does not cut loops.
     pub fuel_limit: Option<u32>,
     /// How long a quantum should take.
@@ -70,11 +75,17 @@ impl fmt::Display for DeviceQuirks {
 }
 
 impl DeviceQuirks {
+    /// Lanes of a worker whose kernel has these operations.
+    pub(crate) const fn lanes_with(&self, operations: u32) -> u32 {
+        if operations >> Operation::Exec.code() & 1 != 0 { self.program_lanes } else { self.lanes }
+    }
+
     fn of(driver: vk::DriverId, kind: DeviceKind, subgroup: u32) -> Self {
         let software = kind == DeviceKind::Software;
         DeviceQuirks {
             // Software devices run a worker on one thread, eight lanes wide; wider workers only cost them switches.
             lanes: if software { MIN_LANES } else { subgroup.clamp(32, 64) },
+            program_lanes: if software { MIN_LANES } else { GROUP / 4 },
             // Mesa's llvmpipe silently ends every loop once an invocation has run 65,535 iterations in total
             // (LP_MAX_TGSI_LOOP_ITERATIONS); what is left below that pays for the loops before and after the turns.
             fuel_limit: (driver == vk::DriverId::MESA_LLVMPIPE).then_some(50_000),
@@ -211,6 +222,14 @@ pub(crate) fn report(vulkan: &Vulkan, physical: vk::PhysicalDevice, index: usize
         queue_family,
         physical,
         cache_key: (core.vendor_id, core.device_id, core.driver_version, core.pipeline_cache_uuid),
+    }
+}
+
+impl DeviceReport {
+    /// Whether quanta end by the device's clock. Workers that are host threads are not all there at once, so that time says little of what
+    /// one of theirs has done.
+    pub(crate) fn ends_by_clock(&self) -> bool {
+        self.device_clock && !self.quirks.shares_processors
     }
 }
 

@@ -44,7 +44,7 @@ pub enum HandWritten {
 pub struct HandWork {
     /// Items, as the program counts them.
     pub items: u32,
-    /// Items of a workgroup: a multiple of four for HISTOGRAM, 256 for the others.
+    /// Items of a workgroup of the two that sum up: a multiple of four for HISTOGRAM. A workgroup of the others has 256.
     pub span: u32,
     /// Parameters; those that the shader has not are 0.
     pub parameters: [u32; PARAMETERS],
@@ -78,7 +78,7 @@ impl HandWritten {
         let words = 4 * u64::from(work.items);
         match self {
             HandWritten::Saxpy => [words, words],
-            HandWritten::Dot => [2 * words, 4 * u64::from(work.items.div_ceil(LANES))],
+            HandWritten::Dot => [2 * words, 4 * u64::from(work.items.div_ceil(work.span.max(1)))],
             HandWritten::Histogram => [work.items.into(), 4 * u64::from(LANES)],
             HandWritten::Crc32 => [words * u64::from(work.parameters[0]), words],
             HandWritten::Mandelbrot => [0, words],
@@ -87,14 +87,15 @@ impl HandWritten {
 
     /// Workgroups, if the work can be cut into the spans.
     fn groups(self, work: &HandWork) -> Result<u32, PlainError> {
-        let whole = match self {
-            HandWritten::Histogram => work.span.is_multiple_of(4) && work.items.is_multiple_of(4) && work.span > 0,
-            _ => work.span == LANES,
+        let (span, unit) = match self {
+            HandWritten::Histogram => (work.span, 4),
+            HandWritten::Dot => (work.span, 1),
+            _ => (LANES, 1),
         };
-        if !whole {
-            return Err(PlainError::Bytes { bytes: work.span });
+        if span == 0 || !span.is_multiple_of(unit) || !work.items.is_multiple_of(unit) {
+            return Err(PlainError::Bytes { bytes: span });
         }
-        match work.items.div_ceil(work.span) {
+        match work.items.div_ceil(span) {
             groups @ 1..=MAX_TILES => Ok(groups),
             given => Err(SlotError::Tiles { given }.into()),
         }

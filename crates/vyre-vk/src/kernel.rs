@@ -40,7 +40,7 @@ const PLAIN_INT64: &[u8] = include_bytes!("../spirv/plain_int64.spv");
 
 /// Shared memory of a worker whose kernel has EXEC, rounded up: registers, masks and code of a group, and what the others have. Every
 /// device has enough for the others.
-const EXEC_SHARED_BYTES: u32 = 30 << 10;
+const EXEC_SHARED_BYTES: u32 = 25 << 10;
 
 /// What a device lacks for a kernel with these operations.
 pub(crate) fn missing(report: &DeviceReport, operations: u32) -> Option<String> {
@@ -102,7 +102,7 @@ impl Kernel {
 
     /// The module of a resident kernel with these programs translated, and what became of them.
     pub(crate) fn translate(gpu: &Gpu, programs: &[HotProgram]) -> Result<Translated, Untranslatable> {
-        hot::module(HOT[variant(gpu)], gpu.report.quirks.lanes, programs)
+        hot::module(HOT[variant(gpu)], gpu.report.quirks.program_lanes, programs)
     }
 
     /// Compiles the kernel that runs one slot in a dispatch; its push constants are a slot.
@@ -148,7 +148,8 @@ impl Kernel {
         operations: u32,
         trace: bool,
     ) -> Result<Kernel, VulkanError> {
-        let constants = [gpu.report.quirks.lanes, operations, gpu.report.quirks.max_pause, trace.into()];
+        let lanes = gpu.report.quirks.lanes_with(operations);
+        let constants = [lanes, operations, gpu.report.quirks.max_pause, trace.into()];
         let entry = |id: u32| vk::SpecializationMapEntry::default().constant_id(id).offset(id * 4).size(4);
         let entries = [0, 1, 2, 3].map(entry);
         let specialization = vk::SpecializationInfo::default().map_entries(&entries).data(constants.as_bytes());

@@ -23,7 +23,7 @@ use crate::memory::{Buffer, MemoryUse};
 use crate::quantum::barrier;
 use crate::rival::Submission;
 
-/// A bulk operation as it is measured: in tiles of the largest size, with stamps of 1.
+/// A bulk operation as it is measured: with stamps of 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bulk {
     /// FILL with this word.
@@ -51,42 +51,41 @@ impl Bulk {
         }
     }
 
-    /// The slot for part `part` of work that is cut into parts of `bytes` bytes. Its operands have no handle yet: they are the part's
+    /// The slot for part `part` of the work. Its operands have no handle yet: they are the part's
     /// offsets, one part behind the other. All parts of HISTOGRAM count in the same bins.
     #[must_use]
-    pub fn slot(self, bytes: u32, part: u32) -> Slot {
+    pub fn slot(self, parts: Parts, part: u32) -> Slot {
         let (span, unit, args) = match self {
-            Bulk::Fill(word) => (MAX_TILE_BYTES, 1, [word, 0, 0, 0, 0, 0]),
-            Bulk::Copy => (MAX_TILE_BYTES, 1, [0; 6]),
-            Bulk::Reduce => (MAX_TILE_BYTES, 1, [Reduction::Sum.code(), 1, 0, 0, 0, 0]),
-            Bulk::Histogram => (MAX_TILE_BYTES, 1, [0; 6]),
+            Bulk::Fill(word) => (parts.tile, 1, [word, 0, 0, 0, 0, 0]),
+            Bulk::Copy | Bulk::Histogram => (parts.tile, 1, [0; 6]),
+            Bulk::Reduce => (parts.tile, 1, [Reduction::Sum.code(), 1, 0, 0, 0, 0]),
             Bulk::Blake3 => (MAX_TILE_CHUNKS, CHUNK_BYTES, [0, 0, 0, 1, 0, 0]),
         };
-        let slot = Slot { args, ..Slot::new(self.operation()) }.tiled(bytes, span, unit);
-        let output = self.output_stride(bytes).saturating_mul(part);
+        let slot = Slot { args, ..Slot::new(self.operation()) }.tiled(parts.bytes, span, unit);
+        let output = self.output_stride(parts).saturating_mul(part);
         let at = |offset| Operand { handle: 0, offset };
-        Slot { input: at(bytes.saturating_mul(part)), output: at(output), ..slot }
+        Slot { input: at(parts.bytes.saturating_mul(part)), output: at(output), ..slot }
     }
 
     /// Bytes that all parts together write, from the start of the output on.
     #[must_use]
     pub fn written(self, parts: Parts) -> u64 {
-        let before_last = u64::from(self.output_stride(parts.bytes)) * u64::from(parts.count.saturating_sub(1));
-        before_last + u64::from(self.output_bytes(parts.bytes))
+        let before_last = u64::from(self.output_stride(parts)) * u64::from(parts.count.saturating_sub(1));
+        before_last + u64::from(self.output_bytes(parts))
     }
 
     /// Bytes between the outputs of two parts.
-    const fn output_stride(self, bytes: u32) -> u32 {
-        if matches!(self, Bulk::Histogram) { 0 } else { self.output_bytes(bytes) }
+    const fn output_stride(self, parts: Parts) -> u32 {
+        if matches!(self, Bulk::Histogram) { 0 } else { self.output_bytes(parts) }
     }
 
-    /// Bytes that a part of `bytes` bytes writes.
-    const fn output_bytes(self, bytes: u32) -> u32 {
+    /// Bytes that a part writes.
+    const fn output_bytes(self, parts: Parts) -> u32 {
         match self {
-            Bulk::Fill(_) | Bulk::Copy => bytes,
-            Bulk::Reduce => bytes.div_ceil(MAX_TILE_BYTES) * 8,
+            Bulk::Fill(_) | Bulk::Copy => parts.bytes,
+            Bulk::Reduce => parts.bytes.div_ceil(parts.tile) * 8,
             Bulk::Histogram => MAX_BINS * 4,
-            Bulk::Blake3 => bytes.div_ceil(MAX_TILE_CHUNKS * CHUNK_BYTES) * RECORD_BYTES,
+            Bulk::Blake3 => parts.bytes.div_ceil(MAX_TILE_CHUNKS * CHUNK_BYTES) * RECORD_BYTES,
         }
     }
 }
@@ -98,6 +97,8 @@ pub struct Parts {
     pub bytes: u32,
     /// Parts.
     pub count: u32,
+    /// Bytes of a tile, at most [`MAX_TILE_BYTES`]; those of BLAKE3 are as large as they may be.
+    pub tile: u32,
 }
 
 /// Work cannot be recorded.
@@ -108,6 +109,12 @@ pub enum PlainError {
     Bytes {
         /// Bytes of a part.
         bytes: u32,
+    },
+    /// A tile is empty, too large, or does not consist of words.
+    #[error("tiles of {tile} bytes are not possible; use a multiple of 4, at least 4 and at most {MAX_TILE_BYTES}")]
+    Tile {
+        /// Bytes of a tile.
+        tile: u32,
     },
     /// A buffer is shorter than what the parts need.
     #[error("the {operand} needs {needed} bytes and the buffer has {found}; allocate more or use fewer parts")]
@@ -183,7 +190,7 @@ impl PlainDevice {
             unsafe {
                 gpu.raw.cmd_bind_pipeline(commands, vk::PipelineBindPoint::COMPUTE, kernel.pipeline);
                 for part in 0..parts.count {
-                    let slot = bulk.slot(parts.bytes, part);
+                    let slot = bulk.slot(parts, part);
                     let (input, output) = (address(input, slot.input), address(output, slot.output));
                     let slot = Slot { input, output, ..slot };
                     let stages = vk::ShaderStageFlags::COMPUTE;
@@ -253,11 +260,14 @@ impl Recorded {
 
 /// Whether all parts lie within the buffers.
 fn check(bulk: Bulk, parts: Parts, input: &Buffer, output: &Buffer) -> Result<(), PlainError> {
-    let Parts { bytes, count } = parts;
+    let Parts { bytes, count, tile } = parts;
     if bytes == 0 || !bytes.is_multiple_of(4) {
         return Err(PlainError::Bytes { bytes });
     }
-    bulk.slot(bytes, 0).validate(1)?;
+    if tile == 0 || !tile.is_multiple_of(4) || tile > MAX_TILE_BYTES {
+        return Err(PlainError::Tile { tile });
+    }
+    bulk.slot(parts, 0).validate(1)?;
     let reads = if matches!(bulk, Bulk::Fill(_)) { 0 } else { u64::from(bytes) * u64::from(count) };
     for (operand, needed, buffer) in [("input", reads, input), ("output", bulk.written(parts), output)] {
         if needed > buffer.len() {

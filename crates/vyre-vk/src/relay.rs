@@ -70,6 +70,15 @@ const IN_FLIGHT: u64 = 2;
 /// Fuel of the first quantum, before anything was measured.
 const FIRST_FUEL: u32 = 40_000;
 
+/// Most fuel of a quantum where the driver sets no limit; what one has that ends by the clock.
+const MOST_FUEL: u32 = 1 << 26;
+
+/// Ticks of the first quantum, whose unit nobody tells: 0.1 ms if it is a nanosecond, and short enough if it is a hundred.
+const FIRST_TICKS: u32 = 100_000;
+
+/// Ticks of any other: from a few microseconds to what the clock's low word bears.
+const TICKS: std::ops::RangeInclusive<u32> = 1_000..=1 << 30;
+
 /// What the relay's thread and its owner share.
 #[derive(Default)]
 struct Shared {
@@ -177,7 +186,11 @@ struct Runner {
     /// What the newest quantum runs.
     kernel: Arc<Kernel>,
     shared: Arc<Shared>,
-    fuel: u32,
+    /// Whether quanta end by the device's clock. Fuel counts alike what takes a hundred nanoseconds and what takes two microseconds: a worker
+    /// that looks at the host would be alone for most of a quantum, and one that works would leave after a fraction of it.
+    timed: bool,
+    /// Of the next quantum: ticks if it is timed, else fuel.
+    length: u32,
     /// The quanta in flight, oldest first.
     flight: std::collections::VecDeque<Flight>,
     /// When the newest quantum ended.
@@ -188,13 +201,18 @@ struct Runner {
 
 impl Runner {
     fn new(work: Work, shared: Arc<Shared>) -> Self {
-        let limit = work.gpu.report.quirks.fuel_limit.unwrap_or(u32::MAX);
+        let report = &work.gpu.report;
+        let limit = report.quirks.fuel_limit.unwrap_or(u32::MAX);
         let kernel = work.newest.get();
         let tile = kernel.tile_fuel;
-        let first = || fuel_within(&work.gpu.report.quirks, tile, FIRST_FUEL);
-        let fuel = work.fuel.map_or_else(first, |fuel| fuel.clamp(tile + 1, limit));
+        let timed = work.fuel.is_none() && report.ends_by_clock();
+        let length = match work.fuel {
+            Some(fuel) => fuel.clamp(tile + 1, limit),
+            None if timed => FIRST_TICKS,
+            None => fuel_within(&report.quirks, tile, FIRST_FUEL),
+        };
         let flight = std::collections::VecDeque::new();
-        Runner { work, kernel, shared, fuel, flight, last_end: Instant::now(), idle_since: None }
+        Runner { work, kernel, shared, timed, length, flight, last_end: Instant::now(), idle_since: None }
     }
 
     fn run(mut self) -> quantum::Quanta {
@@ -220,7 +238,7 @@ impl Runner {
                 self.launch()?;
             }
             self.await_oldest()?;
-            self.tune_fuel();
+            self.tune_length();
             if self.is_idle() {
                 self.park()?;
             }
@@ -232,8 +250,12 @@ impl Runner {
         // Counted before it can run, and before its kernel is chosen: a client that waits for "all launched by now" must not miss it.
         self.shared.launched.fetch_add(1, Ordering::AcqRel);
         self.take_newest();
-        let fuel = beside_loops(&self.work.gpu.report.quirks, &self.kernel, self.fuel);
-        let launch = Launch { quantum: number as u32, fuel, ..self.work.launch };
+        let (fuel, ticks) = if self.timed {
+            (MOST_FUEL, self.length)
+        } else {
+            (beside_loops(&self.work.gpu.report.quirks, &self.kernel, self.length), 0)
+        };
+        let launch = Launch { quantum: number as u32, fuel, ticks, ..self.work.launch };
         let launched = Instant::now();
         let value = self.work.quanta.run(&self.kernel, &launch)?;
         self.flight.push_back(Flight { value, launched });
@@ -269,17 +291,21 @@ impl Runner {
         }
     }
 
-    /// Steers the length of a quantum towards the device's target. Only a quantum that ended by its fuel tells anything: after one
+    /// Steers the length of a quantum towards the device's target. Only a quantum that ended by itself tells anything: after one
     /// that was told to leave, the next would be twice as long, and so on, until no watchdog bears it.
-    fn tune_fuel(&mut self) {
+    fn tune_length(&mut self) {
         if self.work.fuel.is_some() {
             return;
         }
         let quirks = &self.work.gpu.report.quirks;
         let took = std::mem::replace(&mut self.last_end, Instant::now()).elapsed();
         let factor = quirks.quantum_target.as_secs_f64() / took.as_secs_f64().max(1e-6);
-        let fuel = f64::from(self.fuel) * factor.clamp(0.5, 2.0);
-        self.fuel = fuel_within(quirks, self.kernel.tile_fuel, fuel as u32);
+        let length = (f64::from(self.length) * factor.clamp(0.5, 2.0)) as u32;
+        self.length = if self.timed {
+            length.clamp(*TICKS.start(), *TICKS.end())
+        } else {
+            fuel_within(quirks, self.kernel.tile_fuel, length)
+        };
     }
 
     fn is_idle(&mut self) -> bool {
@@ -324,7 +350,7 @@ impl Runner {
 
 /// Fuel that the driver bears and with which a worker can run at least one tile.
 fn fuel_within(quirks: &DeviceQuirks, tile: u32, fuel: u32) -> u32 {
-    fuel.clamp(tile + 64 * TURN_FUEL, quirks.fuel_limit.unwrap_or(1 << 26))
+    fuel.clamp(tile + 64 * TURN_FUEL, quirks.fuel_limit.unwrap_or(MOST_FUEL))
 }
 
 /// Fuel of a quantum whose kernel holds hot programs. A driver that cuts loops counts theirs in each action; what they may have leaves enough

@@ -153,7 +153,7 @@ impl Blocks {
             let address = self.block(kind).address() + u64::from(geometry.region_offset(kind));
             [address as u32, (address >> 32) as u32]
         });
-        Launch { regions, quantum: 0, fuel: 0, workers, reserved: 0 }
+        Launch { regions, quantum: 0, fuel: 0, workers, ticks: 0 }
     }
 
     /// Puts all regions into their initial state. Nothing may run on them.
@@ -185,6 +185,9 @@ impl Blocks {
 /// Workers that a probe launches: more than any device keeps resident.
 const PROBE_WORKERS: u32 = 8192;
 
+/// Ticks after which a worker of a probe leaves: a millisecond of a clock that counts nanoseconds.
+const PROBE_TICKS: u32 = 1_000_000;
+
 /// Time within which the first worker must have checked the regions. Software devices compile at the first launch.
 const LAUNCH_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -207,7 +210,7 @@ impl Resident {
         let workers = match config.workers {
             Some(workers) => workers.max(1),
             None if report.quirks.shares_processors => host_workers(),
-            None => probe_workers(&newest.get(), &blocks, geometry, &mut quanta)?,
+            None => probe_workers(&gpu, &newest.get(), &blocks, geometry, &mut quanta)?,
         };
         let times = StartTimes { device, pipeline, memory, workers: watch.lap(), launch: Duration::ZERO };
         let info = ResidentInfo {
@@ -215,7 +218,7 @@ impl Resident {
             driver: report.driver.clone(),
             kind: report.kind,
             workers,
-            lanes: report.quirks.lanes,
+            lanes: report.quirks.lanes_with(config.operations),
             memory: report.memory,
             stores_64_bit: report.stores_64_bit,
             device_clock: report.device_clock,
@@ -405,14 +408,16 @@ fn host_workers() -> u32 {
 
 /// Launches more workers than can be resident and reads how many were at once. Nothing tells it portably.
 fn probe_workers(
+    gpu: &Gpu,
     kernel: &Arc<Kernel>,
     blocks: &Blocks,
     geometry: &Geometry,
     quanta: &mut quantum::Quanta,
 ) -> Result<u32, OpenError> {
-    // Enough turns that the first workers are still there when the last resident one has come.
+    // Enough that the first workers are still there when the last resident one has come.
     let fuel = kernel.tile_fuel + 1000 * TURN_FUEL;
-    let launch = Launch { fuel, ..blocks.launch(geometry, PROBE_WORKERS) };
+    let ticks = if gpu.report.ends_by_clock() { PROBE_TICKS } else { 0 };
+    let launch = Launch { fuel, ticks, ..blocks.launch(geometry, PROBE_WORKERS) };
     let end = quanta.run(kernel, &launch)?;
     if !quanta.wait(end, LAUNCH_TIMEOUT)? {
         return Err(OpenError::Silent { seconds: LAUNCH_TIMEOUT.as_secs() });

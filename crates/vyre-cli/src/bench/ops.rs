@@ -54,6 +54,9 @@ const ROUNDS: usize = 5;
 /// Ways to do the work, in the order of [`names`].
 const WAYS: usize = 4;
 
+/// Bytes of a workgroup's part in a plain dispatch, which pays nothing for having many.
+const DISPATCH_TILE: u32 = 16 << 10;
+
 /// Some work, and the rates in GiB/s that the rounds found for each way; none where the way does not exist.
 struct Case {
     bulk: Bulk,
@@ -74,7 +77,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
     let work = sizes.map(|bytes| (Bulk::Copy, bytes)).chain(BULK.map(|bulk| (bulk, largest)));
     let mut cases = Vec::new();
     for (bulk, bytes) in work {
-        cases.push(checked(&mut live, &mut plain, &data, bulk, Parts { bytes, count: PARTS })?);
+        cases.push(checked(&mut live, &mut plain, &data, bulk, bytes)?);
     }
     live.deliver_at_once();
     let time = Duration::from_millis(arguments.milliseconds);
@@ -99,20 +102,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
 }
 
 /// The work on all sides, each of which has done it once and has come to what the host expects.
-fn checked(live: &mut Live, plain: &mut Option<Plain>, data: &[u8], bulk: Bulk, parts: Parts) -> Result<Case, Failure> {
-    let expected = expected(bulk, data, parts);
-    let check = |found: Vec<u8>, who: &str| match found == expected {
+fn checked(live: &mut Live, plain: &mut Option<Plain>, data: &[u8], bulk: Bulk, bytes: u32) -> Result<Case, Failure> {
+    let check = |found: Vec<u8>, parts: Parts, who: &str| match found == expected(bulk, data, parts) {
         true => Ok(()),
-        false => Err(format!("{bulk:?} of {} bytes by {who} gave a wrong result; see `vyre doctor`", parts.bytes)),
+        false => Err(format!("{bulk:?} of {bytes} bytes by {who} gave a wrong result; see `vyre doctor`")),
     };
-    check(live.outcome(bulk, parts)?, "the live ring")?;
+    let parts = Parts { bytes, count: PARTS, tile: live.runtime.tile_bytes(bytes) };
+    check(live.outcome(bulk, parts)?, parts, "the live ring")?;
     let (mut dispatch, mut command) = (None, None);
     if let Some(plain) = plain {
+        let parts = Parts { tile: DISPATCH_TILE, ..parts };
         dispatch = Some(plain.dispatch(bulk, parts)?);
         command = plain.command(bulk, parts)?;
         for (work, who) in [(&mut dispatch, "a plain dispatch"), (&mut command, "Vulkan's own command")] {
             if let Some(work) = work {
-                check(plain.outcome(bulk, parts, work)?, who)?;
+                check(plain.outcome(bulk, parts, work)?, parts, who)?;
             }
         }
     }

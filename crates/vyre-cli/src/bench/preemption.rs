@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use vyre_runtime::protocol::geometry::{Counts, Priority};
-use vyre_runtime::protocol::operation::{MAX_TILE_BYTES, Operation, Reduction};
+use vyre_runtime::protocol::operation::{Operation, Reduction};
 use vyre_runtime::protocol::slot::Slot;
 use vyre_runtime::vk::MemoryUse;
 use vyre_runtime::{Options, Runtime};
@@ -39,6 +39,9 @@ const TILES: u32 = 10_000;
 /// LOW slots that are outstanding at once, so that there is always one.
 const LOW_SLOTS: usize = 8;
 
+/// Bytes of one of its tiles.
+const TILE_BYTES: u32 = 16 << 10;
+
 struct Bench {
     runtime: Runtime,
     low: Slot,
@@ -51,10 +54,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
     let operations = 1 << Operation::Nop.code() | 1 << Operation::Reduce.code();
     let options = Options { workers: arguments.common.workers, operations, ..Options::new(Counts::default())? };
     let mut runtime = Runtime::open(&arguments.common.device.choice(), &options)?;
-    let memory = runtime.allocate((TILES * MAX_TILE_BYTES).into(), MemoryUse::Local)?;
+    let memory = runtime.allocate((TILES * TILE_BYTES).into(), MemoryUse::Local)?;
     let results = runtime.allocate((TILES * 8).into(), MemoryUse::DeviceToHost)?;
     let low = Slot { input: memory.at(0), output: results.at(0), ..Slot::new(Operation::Reduce) };
-    let low = low.with_args(&[Reduction::Sum.code(), 1])?.tiled(TILES * MAX_TILE_BYTES, MAX_TILE_BYTES, 1);
+    let low = low.with_args(&[Reduction::Sum.code(), 1])?.tiled(TILES * TILE_BYTES, TILE_BYTES, 1);
     let mut bench = Bench { runtime, low, finished: 0 };
     let idle = bench.round_trips(arguments.samples, false)?;
     let beside = bench.round_trips(arguments.samples, true)?;

@@ -235,7 +235,7 @@ fn by_hand(device: &PlainDevice, work: &Work) -> Result<Recorded, Failure> {
     let source = device.allocate(reads, MemoryUse::Local)?;
     let target = device.allocate(writes, MemoryUse::Local)?;
     let back = device.allocate(writes, MemoryUse::DeviceToHost)?;
-    let whole = |bytes: &[u8]| Parts { bytes: bytes.len() as u32, count: 1 };
+    let whole = |bytes: &[u8]| Parts { bytes: bytes.len() as u32, count: 1, tile: MAX_TILE_BYTES };
     for (bytes, place) in [(&work.input, &source), (&work.output, &target)] {
         let host = staging.region().ok_or("memory for the host is not mapped")?;
         host.write_bytes(0, bytes)?;

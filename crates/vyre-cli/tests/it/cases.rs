@@ -225,8 +225,10 @@ fn check_timeline(timeline: &serde_json::Value, device: &str) {
     assert!(
         spans.iter().all(|span| span["start"].as_f64() <= span["end"].as_f64() && span["start"].as_f64() >= Some(0.0))
     );
+    // Of more workers than that only those that ran most are shown.
+    let least = if tracks.len() < 1 + 12 { 3 * 64 } else { 1 };
     assert!(
-        count(0) > 0 && count(2) >= 3 * 64 && count(2) == count(3),
+        count(0) > 0 && count(2) >= least && count(3) >= least,
         "{} quanta, {} and {}",
         count(0),
         count(2),

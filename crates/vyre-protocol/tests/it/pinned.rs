@@ -31,7 +31,7 @@ fn b15_offsets_are_pinned() {
         RegionHeader { magic, version, kind, size, counts, reserved }
         Slot { sequence, operation, tiles, tenant, input, output, length, tile_span, args }
         ResourceEntry { address, length, generation, owner, access, reserved }
-        Launch { regions, quantum, fuel, workers, reserved }
+        Launch { regions, quantum, fuel, workers, ticks }
     }
     insta::assert_snapshot!(table);
 }

@@ -88,7 +88,7 @@ pub(crate) fn saxpy(open: Open) {
     let input = bytes(&floats((0..3000).map(x)));
     let output = floats((0..3000).map(y));
     let (text, parameters) = (text!("saxpy"), &[(-1.7_f32).to_bits()]);
-    let found = execute(&mut runtime, Work { text, input: &input, output, parameters, items: 3000, span: 256 });
+    let found = execute(&mut runtime, Work { text, input: &input, output, parameters, items: 3000, span: 700 });
     assert_eq!(found, floats((0..3000).map(|i| -1.7 * x(i) + y(i))));
     end(runtime);
 }
@@ -99,8 +99,8 @@ pub(crate) fn dot(open: Open) {
     let (x, y) = (|i: usize| (i % 17) as f32, |i: usize| (i % 5) as f32 - 2.0);
     let input = bytes(&floats((0..1000).map(x).chain((0..1000).map(y))));
     let (text, output) = (text!("dot"), vec![0; 4]);
-    let found = execute(&mut runtime, Work { text, input: &input, output, parameters: &[], items: 1000, span: 256 });
-    let sum = |tile: usize| (256 * tile..1000.min(256 * tile + 256)).map(|i| x(i) * y(i)).sum();
+    let found = execute(&mut runtime, Work { text, input: &input, output, parameters: &[], items: 1000, span: 300 });
+    let sum = |tile: usize| (300 * tile..1000.min(300 * tile + 300)).map(|i| x(i) * y(i)).sum();
     assert_eq!(found, floats((0..4).map(sum)));
     end(runtime);
 }

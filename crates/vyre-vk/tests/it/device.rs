@@ -500,7 +500,7 @@ fn device_plain_dispatches_and_transfers_stay_within_their_buffers() {
     let target = device.allocate(3 * 20_000 + 4, MemoryUse::DeviceToHost).unwrap();
     let data = noise(3 * 20_000);
     source.region().unwrap().write_bytes(0, &data).unwrap();
-    let parts = Parts { bytes: 20_000, count: 3 };
+    let parts = Parts { bytes: 20_000, count: 3, tile: 4096 };
     let read = |len: usize| {
         let mut out = vec![0; len];
         target.region().unwrap().read_bytes(0, &mut out).unwrap();
@@ -516,7 +516,7 @@ fn device_plain_dispatches_and_transfers_stay_within_their_buffers() {
         run(Bulk::Fill(word));
         assert_eq!(read(60_004), [[word as u8, 0, 0, 0].repeat(15_000), vec![0; 4]].concat());
     }
-    let more = Parts { bytes: 20_000, count: 4 };
+    let more = Parts { count: 4, ..parts };
     let refused = device.dispatch(Bulk::Reduce, more, &source, &target).err();
     assert!(
         matches!(refused, Some(PlainError::Short { operand: "input", needed: 80_000, found: 60_000 })),
@@ -527,8 +527,12 @@ fn device_plain_dispatches_and_transfers_stay_within_their_buffers() {
     let refused = device.transfer(Bulk::Blake3, parts, &source, &target).err();
     assert!(matches!(refused, Some(PlainError::NoCommand(Operation::Blake3))), "{refused:?}");
     for bytes in [0, 6] {
-        let refused = device.dispatch(Bulk::Copy, Parts { bytes, count: 1 }, &source, &target).err();
+        let refused = device.dispatch(Bulk::Copy, Parts { bytes, count: 1, ..parts }, &source, &target).err();
         assert!(matches!(refused, Some(PlainError::Bytes { .. })), "{refused:?}");
+    }
+    for tile in [0, 6, MAX_TILE_BYTES + 4] {
+        let refused = device.dispatch(Bulk::Reduce, Parts { tile, ..parts }, &source, &target).err();
+        assert!(matches!(refused, Some(PlainError::Tile { .. })), "{refused:?}");
     }
     drop((source, target, device));
     assert_eq!(vulkan.validation_messages(), 0);

@@ -48,7 +48,7 @@ impl<T> Memory<T> {
 
 /// All of the memory, in parts.
 fn whole(bytes: usize) -> Parts {
-    Parts { bytes: bytes as u32 / PARTS, count: PARTS }
+    Parts { bytes: bytes as u32 / PARTS, count: PARTS, tile: MAX_TILE_BYTES }
 }
 
 /// The resident kernel.
@@ -136,7 +136,7 @@ impl Live {
 /// A slot for each part.
 fn slots(bulk: Bulk, parts: Parts, input: &Resource, output: &Resource) -> Vec<Slot> {
     let place = |resource: &Resource, operand: Operand| resource.at(operand.offset);
-    let slots = (0..parts.count).map(|part| bulk.slot(parts.bytes, part));
+    let slots = (0..parts.count).map(|part| bulk.slot(parts, part));
     slots.map(|slot| Slot { input: place(input, slot.input), output: place(output, slot.output), ..slot }).collect()
 }
 
@@ -206,12 +206,13 @@ pub(super) fn expected(bulk: Bulk, data: &[u8], parts: Parts) -> Vec<u8> {
         |words: &[u32]| words.iter().flat_map(|word| [*word, 1]).flat_map(u32::to_le_bytes).collect::<Vec<_>>();
     let words =
         |bytes: &[u8]| bytes.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect::<Vec<_>>();
+    let tile = parts.tile as usize;
     let parts = data.chunks(parts.bytes as usize);
     match bulk {
         Bulk::Fill(word) => word.to_le_bytes().repeat(data.len() / 4),
         Bulk::Copy => data.to_vec(),
         Bulk::Reduce => {
-            let tiles = parts.flat_map(|part| part.chunks(MAX_TILE_BYTES as usize));
+            let tiles = parts.flat_map(|part| part.chunks(tile));
             tiles.flat_map(|tile| stamped(&[words(tile).into_iter().fold(0, u32::wrapping_add)])).collect()
         }
         Bulk::Histogram => {
@@ -241,7 +242,7 @@ mod tests {
         let mut live = Live::open(&DeviceChoice::Reference, Some(2), &data).unwrap();
         for bulk in BULK {
             for bytes in [16_384, 1 << 18] {
-                let parts = Parts { bytes, count: PARTS };
+                let parts = Parts { bytes, count: PARTS, tile: live.runtime.tile_bytes(bytes) };
                 assert!(live.outcome(bulk, parts).unwrap() == expected(bulk, &data, parts), "{bulk:?} of {bytes}");
             }
         }
