@@ -167,6 +167,11 @@ uint ticket_behind(Claim claim, uint by) {
     return ticket >= modulus || ticket < by ? ticket - modulus : ticket;
 }
 
+// How far a ticket is behind the claim's.
+uint ticket_distance(Claim claim, uint ticket) {
+    return ticket - claim.ticket + (ticket < claim.ticket ? s_length[claim.priority] * s_laps[claim.priority] : 0u);
+}
+
 // Slots that a single lane runs are taken by `run.glsl`, all others tile by tile.
 const bool HAS_SCALARS = (OPERATIONS & SCALAR_OPERATIONS) != 0u;
 bool is_scalar(uint operation, uint tiles) {

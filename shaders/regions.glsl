@@ -34,9 +34,9 @@ void local_swap_release(uint word, uint old, uint new) {
         gl_SemanticsRelease | gl_SemanticsMakeAvailable, 0, 0);
 }
 
-// And for a word that orders nothing; nobody waits for the outcome.
-void local_swap_relaxed(uint word, uint old, uint new) {
-    atomicCompSwap(region(REGION_LOCAL).w[word], old, new, gl_ScopeDevice, 0, 0, 0, 0);
+// And for a word that orders nothing. Gives what it was.
+uint local_swap_relaxed(uint word, uint old, uint new) {
+    return atomicCompSwap(region(REGION_LOCAL).w[word], old, new, gl_ScopeDevice, 0, 0, 0, 0);
 }
 
 // Writes a stamped record, each lane its own word.

@@ -60,8 +60,7 @@ uint run_length(Claim claim, Scalar slot, bool there) {
     return s_ends == 0u ? RUN_LANES : uint(findLSB(s_ends));
 }
 
-// Takes this lane's slot of the run. Beside the slots' own words the front is only a hint, so the order of the two does not matter:
-// it passes no slot that nobody has taken.
+// Takes this lane's slot of the run.
 bool take_scalar(Claim claim, Scalar slot, bool in_run) {
     uint free = phase_word(claim, PHASE_FREE);
     bool taken = in_run && slot.phase == free && local_swap(state_word(claim.index, STATE_PHASE), free, free + PHASE_TAKEN);
@@ -153,6 +152,17 @@ void complete_run(Claim front, Claim claim, bool taken, uint count) {
     if (LANE == 0u) { local_add(LOCAL_COMPLETED + front.priority, count); }
 }
 
+// Moves the front on, to the end of the run, from where others have left it in between; `found` is where the first attempt has found it. It must be
+// past a slot before that completes, since the host may then fill the partition up to a lap ahead of the front, where no look finds it. Only
+// lane 0 runs this.
+void settle_front(Claim front, uint length, uint found) {
+    uint last = front.ticket;
+    while (found != last && ticket_distance(front, found) < length) {
+        last = found;
+        found = local_swap_relaxed(LOCAL_HOT + front.priority, last, ticket_behind(front, length));
+    }
+}
+
 // Takes and runs the scalar slots at the partition's front. Gives how many it has run.
 uint run_scalars(inout Worker worker, Look look, Claim front) {
     bool there = LANE < min(front.most, RUN_LANES);
@@ -160,8 +170,12 @@ uint run_scalars(inout Worker worker, Look look, Claim front) {
     Scalar slot;
     if (there) { slot = load_scalar(claim); }
     uint length = run_length(claim, slot, there);
+    // Beside the slots' own words the front is only a hint, so it may pass them before they are taken: it passes no slot that nobody takes.
+    bool moves = LANE == 0u && length != 0u;
+    uint found = front.ticket;
+    if (moves) { found = local_swap_relaxed(LOCAL_HOT + front.priority, front.ticket, ticket_behind(front, length)); }
     bool taken = take_scalar(claim, slot, LANE < length);
-    if (LANE == 0u && length != 0u) { local_swap_relaxed(LOCAL_HOT + front.priority, front.ticket, ticket_behind(front, length)); }
+    if (moves) { settle_front(front, length, found); }
     meet();
     if (LANE == 0u) { s_ends = 0u; }
     uint count = bitCount(s_takers);

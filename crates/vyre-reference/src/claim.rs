@@ -127,11 +127,21 @@ impl Worker<'_> {
         Claim { priority, ticket, generation, index, tile: 0, tiles: 1, clock: self.clock() }
     }
 
-    /// Moves the front that many slots past the claim's, unless others have moved it.
+    /// Moves the front that many slots past the claim's, unless it is beyond them already. Others may have moved it to somewhere among them: it must
+    /// be past a slot before that completes, since the host may then fill the partition up to a lap ahead of the front, where no
+    /// look finds it.
     pub(crate) fn advance(&self, claim: Claim, by: u32) {
         let (_, length, laps) = self.partitions[claim.priority as usize];
-        let next = (u64::from(claim.ticket) + u64::from(by)) % u64::from(length * laps);
-        self.local.swap(HOT + claim.priority, claim.ticket, next as u32);
+        let modulus = u64::from(length * laps);
+        let next = ((u64::from(claim.ticket) + u64::from(by)) % modulus) as u32;
+        let passed = |front: u32| (u64::from(front) + modulus - u64::from(claim.ticket)) % modulus;
+        let mut front = claim.ticket;
+        while let Err(found) = self.local.exchange_if(HOT + claim.priority, front, next) {
+            if passed(found) >= u64::from(by) {
+                return;
+            }
+            front = found;
+        }
     }
 
     /// Takes one tile of the slot at the partition's front; advances the front past a slot that has none left, but not past a fence: only

@@ -246,6 +246,21 @@ fn fence() {
     assert_eq!((numbers(&completions), completions[2].results[0]), (vec![0, 1, 2], 7));
 }
 
+/// Two workers take runs that overlap, since one has seen more slots than the other. When both have completed the host fills the partition once
+/// more, and the front must not have stayed a lap behind.
+fn overlapping_runs() {
+    let device = Device::new(2);
+    let mut ring = device.ring();
+    ring.publish(Priority::Normal, &NOP).unwrap();
+    let workers = [device.spawn(1, 1), device.spawn(2, 1)];
+    ring.publish(Priority::Normal, &NOP).unwrap();
+    workers.into_iter().for_each(|worker| worker.join().unwrap());
+    let before = reap(&mut ring).len();
+    let more = if before == 2 { 2 } else { 0 };
+    ring.publish_all(Priority::Normal, &[NOP; 2][..more]).unwrap();
+    assert_eq!(before + device.finish(&mut ring).len(), 2 + more);
+}
+
 /// A slot of a tenant that is revoked meanwhile is done, or faults and does nothing; then the tenant's number is free again.
 fn revocation() {
     let device = Device::new(1);
@@ -330,6 +345,11 @@ fn a_slot_runs_once() {
 #[test]
 fn a_run_of_slots_runs_once() {
     explore("run of slots, two workers", 2, run_of_slots);
+}
+
+#[test]
+fn a_front_is_never_a_lap_behind() {
+    explore("overlapping runs", 2, overlapping_runs);
 }
 
 #[test]

@@ -21,8 +21,8 @@ impl Worker<'_> {
         if length == 0 {
             return 0;
         }
-        // Beside the slots' own words the front is only a hint, so the order of the two does not matter: it passes no slot that nobody
-        // takes. On a device they happen in either order.
+        // Beside the slots' own words the front is only a hint, so it may pass them before they are taken: it passes no slot that nobody
+        // takes.
         self.advance(self.claim_behind(choice.priority, 0), length);
         let mut ran = std::mem::take(&mut self.ran);
         for by in 0..length {

@@ -52,8 +52,13 @@ impl Span {
 
     /// Whether the word was `old` and is `new` now; orders both ways.
     pub(crate) fn swap(&self, index: u32, old: u32, new: u32) -> bool {
-        let exchange = |word: &AtomicU32| word.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).is_ok();
-        self.word(index as usize).is_some_and(exchange)
+        self.exchange_if(index, old, new).is_ok()
+    }
+
+    /// The same; gives what the word was instead.
+    pub(crate) fn exchange_if(&self, index: u32, old: u32, new: u32) -> Result<(), u32> {
+        let exchange = |word: &AtomicU32| word.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire);
+        self.word(index as usize).map_or(Err(old), |word| exchange(word).map(drop))
     }
 
     /// Stores `new` if the word is `old`; returns what was there before.
