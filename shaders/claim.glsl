@@ -69,7 +69,6 @@ void load_geometry() {
         s_laps[LANE] = load(REGION_CONTROL, CONTROL_LAPS + LANE);
     }
     if (LANE == 0u) {
-        s_slots = load(REGION_CONTROL, COUNT_SLOTS);
         s_tenants = load(REGION_CONTROL, COUNT_TENANTS);
         s_observables = load(REGION_CONTROL, COUNT_OBSERVABLES);
         s_resources = load(REGION_CONTROL, COUNT_RESOURCES);
@@ -79,10 +78,13 @@ void load_geometry() {
     }
 }
 
+// How far a ticket is behind another one; wire tickets wrap at the modulus.
+uint ticket_distance(uint from, uint to, uint modulus) { return to - from + (to < from ? modulus : 0u); }
+
 // Slots between the front and the doorbell of this lane's partition, if it has one. A look is not one moment: where the front that it saw is
 // beyond the doorbell that it saw, others have taken all that this look may speak for.
 uint slots_ahead(Look look, uint length, uint modulus) {
-    uint ahead = look.polled - look.hot + (look.polled < look.hot ? modulus : 0u);
+    uint ahead = ticket_distance(look.hot, look.polled, modulus);
     return ahead <= length ? ahead : 0u;
 }
 
@@ -165,11 +167,6 @@ uint ticket_behind(Claim claim, uint by) {
     uint modulus = s_length[claim.priority] * s_laps[claim.priority];
     uint ticket = claim.ticket + by;
     return ticket >= modulus || ticket < by ? ticket - modulus : ticket;
-}
-
-// How far a ticket is behind the claim's.
-uint ticket_distance(Claim claim, uint ticket) {
-    return ticket - claim.ticket + (ticket < claim.ticket ? s_length[claim.priority] * s_laps[claim.priority] : 0u);
 }
 
 // Slots that a single lane runs are taken by `run.glsl`, all others tile by tile.

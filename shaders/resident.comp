@@ -71,7 +71,7 @@ Look await_work(inout Worker worker) {
 }
 
 // Loads the claim's slot, unless the worker's last tile was of the same: what it counts for it finds in the counter.
-void load(Worker worker, Claim claim) {
+void load_claimed(Worker worker, Claim claim) {
     if (worker.stray == 0u && worker.loaded == claim.index + 1u && s_slot[SLOT_SEQUENCE] == claim.generation + 1u) {
         if (LANE == 0u) { s_fault = local_load(state_word(claim.index, STATE_FAULT)); }
         return;
@@ -82,7 +82,7 @@ void load(Worker worker, Claim claim) {
 
 // Claims a tile of the slot at the front of a partition and runs it. Gives whether there was one.
 uint run_tile(inout Worker worker, Look look, Claim claim) {
-    load(worker, claim);
+    load_claimed(worker, claim);
     uint taken = take_tile(worker, claim);
     if (leaves_work(look, claim, min(taken, 1u))) {
         mirror(look);

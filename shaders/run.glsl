@@ -156,8 +156,9 @@ void complete_run(Claim front, Claim claim, bool taken, uint count) {
 // past a slot before that completes, since the host may then fill the partition up to a lap ahead of the front, where no look finds it. Only
 // lane 0 runs this.
 void settle_front(Claim front, uint length, uint found) {
+    uint modulus = s_length[front.priority] * s_laps[front.priority];
     uint last = front.ticket;
-    while (found != last && ticket_distance(front, found) < length) {
+    while (found != last && ticket_distance(front.ticket, found, modulus) < length) {
         last = found;
         found = local_swap_relaxed(LOCAL_HOT + front.priority, last, ticket_behind(front, length));
     }

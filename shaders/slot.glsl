@@ -1,7 +1,6 @@
 // A slot as its lanes read it: its words, what its handles and its tenant stand for, and its state among the workers.
 
 // Counts of the launch, read once a quantum.
-shared uint s_slots;
 shared uint s_tenants;
 shared uint s_observables;
 shared uint s_resources;

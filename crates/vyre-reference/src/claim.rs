@@ -101,11 +101,15 @@ impl Worker<'_> {
     /// Slots of a partition between its front and its doorbell. A look is not one moment: where the front that it saw
     /// is beyond the doorbell that it saw, others have taken all that this look may speak for.
     fn ahead(&self, priority: u32) -> u32 {
-        let (doorbell, front) = (self.polled[priority as usize], self.hot[priority as usize]);
+        let ahead = self.ticket_distance(priority, self.hot[priority as usize], self.polled[priority as usize]);
+        if ahead <= self.partitions[priority as usize].1 { ahead } else { 0 }
+    }
+
+    /// How far a ticket of a partition is behind another one; wire tickets wrap after its laps.
+    fn ticket_distance(&self, priority: u32, from: u32, to: u32) -> u32 {
         let (_, length, laps) = self.partitions[priority as usize];
-        let wrapped = if doorbell < front { length * laps } else { 0 };
-        let ahead = doorbell.wrapping_sub(front).wrapping_add(wrapped);
-        if ahead <= length { ahead } else { 0 }
+        let wrapped = if to < from { length * laps } else { 0 };
+        to.wrapping_sub(from).wrapping_add(wrapped)
     }
 
     /// Partitions that have work, as of the last look.
@@ -132,12 +136,10 @@ impl Worker<'_> {
     /// look finds it.
     pub(crate) fn advance(&self, claim: Claim, by: u32) {
         let (_, length, laps) = self.partitions[claim.priority as usize];
-        let modulus = u64::from(length * laps);
-        let next = ((u64::from(claim.ticket) + u64::from(by)) % modulus) as u32;
-        let passed = |front: u32| (u64::from(front) + modulus - u64::from(claim.ticket)) % modulus;
+        let next = (u64::from(claim.ticket) + u64::from(by)) % u64::from(length * laps);
         let mut front = claim.ticket;
-        while let Err(found) = self.local.exchange_if(HOT + claim.priority, front, next) {
-            if passed(found) >= u64::from(by) {
+        while let Err(found) = self.local.exchange_if(HOT + claim.priority, front, next as u32) {
+            if self.ticket_distance(claim.priority, claim.ticket, found) >= by {
                 return;
             }
             front = found;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use ash::{ext, khr, vk};
 use vyre_protocol::MIN_LANES;
+use vyre_protocol::control::operation_bit;
 use vyre_protocol::launch::LAUNCH_BYTES;
 use vyre_protocol::operation::Operation;
 use vyre_protocol::vir0::GROUP;
@@ -77,7 +78,7 @@ impl fmt::Display for DeviceQuirks {
 impl DeviceQuirks {
     /// Lanes of a worker whose kernel has these operations.
     pub(crate) const fn lanes_with(&self, operations: u32) -> u32 {
-        if operations >> Operation::Exec.code() & 1 != 0 { self.program_lanes } else { self.lanes }
+        if operations & operation_bit(Operation::Exec.code()) != 0 { self.program_lanes } else { self.lanes }
     }
 
     fn of(driver: vk::DriverId, kind: DeviceKind, subgroup: u32) -> Self {

@@ -76,8 +76,11 @@ const MOST_FUEL: u32 = 1 << 26;
 /// Ticks of the first quantum, whose unit nobody tells: 0.1 ms if it is a nanosecond, and short enough if it is a hundred.
 const FIRST_TICKS: u32 = 100_000;
 
-/// Ticks of any other: from a few microseconds to what the clock's low word bears.
-const TICKS: std::ops::RangeInclusive<u32> = 1_000..=1 << 30;
+/// Fewest ticks of any other.
+const LEAST_TICKS: u32 = 1_000;
+
+/// And most: what the clock's low word bears.
+const MOST_TICKS: u32 = 1 << 30;
 
 /// What the relay's thread and its owner share.
 #[derive(Default)]
@@ -302,7 +305,7 @@ impl Runner {
         let factor = quirks.quantum_target.as_secs_f64() / took.as_secs_f64().max(1e-6);
         let length = (f64::from(self.length) * factor.clamp(0.5, 2.0)) as u32;
         self.length = if self.timed {
-            length.clamp(*TICKS.start(), *TICKS.end())
+            length.clamp(LEAST_TICKS, MOST_TICKS)
         } else {
             fuel_within(quirks, self.kernel.tile_fuel, length)
         };
