@@ -66,7 +66,12 @@ const uint FUEL_PER_BUSY_TURN = 4u;
 #include "op_word.glsl"
 #include "op_printf.glsl"
 #include "op_packed.glsl"
+// The interpreter is half of a kernel's code, and drivers read all of it when a runtime starts, used or not.
+#ifdef VYRE_EXEC
 #include "op_exec.glsl"
+#else
+const bool HAS_EXEC = false;
+#endif
 
 // Loop iterations that a tile costs each lane, rounded up.
 uint tile_fuel(Tile tile) {
@@ -93,7 +98,9 @@ Verdict check_operation(inout Tile tile) {
     if (tile.operation == OP_PACKED && HAS_PACKED) { return check_packed(); }
     if (tile.operation == OP_REDUCE && compiled(OP_REDUCE)) { return check_reduce(tile); }
     if (tile.operation == OP_HISTOGRAM && compiled(OP_HISTOGRAM)) { return check_histogram(tile); }
+#ifdef VYRE_EXEC
     if (tile.operation == OP_EXEC && HAS_EXEC) { return check_exec(tile); }
+#endif
 #ifdef VYRE_CUSTOM
     if (is_custom(tile.operation)) { return check_custom(tile); }
 #endif
@@ -144,9 +151,11 @@ Verdict execute(Claim claim, Tile tile, inout Worker worker) {
     if (tile.operation == OP_PRINTF && HAS_PRINTF) { printf_tile(claim); }
     if (tile.operation == OP_PACKED && HAS_PACKED) { packed_tile(); }
     Verdict verdict = ACCEPTED;
+#ifdef VYRE_EXEC
     if (tile.operation == OP_EXEC && HAS_EXEC) {
         verdict = exec_tile(claim, tile, worker);
         if (verdict.fault != FAULT_NONE) { note_fault(claim, verdict); }
     }
+#endif
     return verdict;
 }

@@ -61,7 +61,7 @@ Verdict check_exec(inout Tile tile) {
 
 // Nothing is visible yet of what a program before this one has left.
 void begin_group() {
-    for (uint place = LANE; place < PLACES; place += LANES) { s_masks[place] = uvec4(1u); }
+    for (uint turn = 0u; turn < TURNS; ++turn) { masks[turn] = uvec4(1u); }
     for (uint i = LANE; i < s_memory_bytes[VIR_SCRATCH] / 4u; i += LANES) { s_scratch[i] = 0u; }
     if (LANE == 0u) {
         s_votes = uint[](0u, 0u, 0u);
@@ -70,11 +70,16 @@ void begin_group() {
     meet();
 }
 
-// What any lane has seen. All lanes meet, and what they wrote is there for all.
-uint vote(inout Group group, uint seen) {
+const uint VOTE_OUTSIDE = 1u;
+const uint VOTE_SEEN = 2u;
+
+// All lanes meet, and what they wrote is there for all. Gives whether an access of any lane lay outside, and whether any has seen something.
+uint vote(inout Group group, bool seen) {
     uint place = group.meetings % 3u;
+    uint mine = (group.mine_outside_lane != 0xffffffffu ? VOTE_OUTSIDE : 0u) | (seen ? VOTE_SEEN : 0u);
     group.meetings += 1u;
-    if (seen != 0u) { atomicOr(s_votes[place], seen); }
+    group.open = 0u;
+    if (mine != 0u) { atomicOr(s_votes[place], mine); }
     meet_lanes();
     // Read last before the meeting above, written first behind the next.
     if (LANE == 0u) { s_votes[(place + 2u) % 3u] = 0u; }
@@ -91,10 +96,10 @@ Verdict outside(Group group) {
 }
 
 // Where a branch or loop goes on, and at what depth.
-void branch(Step s, inout Group group, uint seen) {
-    bool jumps = s.op == VIR_ENDLOOP || !s.vector && (s.op == VIR_ELSE || s.op == VIR_IF && seen == 0u);
+void branch(Step s, inout Group group, bool seen) {
+    bool jumps = s.op == VIR_ENDLOOP || !s.vector && (s.op == VIR_ELSE || s.op == VIR_IF && !seen);
     if (s.op == VIR_BREAK) {
-        jumps = (seen == 0u) == s.vector;
+        jumps = seen != s.vector;
         group.depth = !jumps ? group.depth : s.vector ? s.d - 1u : s.d;
     } else if (s.op != VIR_TRAP && s.op != VIR_PRINTF) {
         group.depth = s.d;
@@ -102,16 +107,20 @@ void branch(Step s, inout Group group, uint seen) {
     group.at = jumps ? s.word : group.at + 1u;
 }
 
+// Whether it goes across lanes: they meet behind each pass.
+bool is_across(Step s) {
+    bool scalar_access = is_memory(s.op) && !s.vector && !is_store(s.op);
+    return scalar_access || s.op >= VIR_SUM && s.op <= VIR_SHUFFLE || s.vector && (s.op == VIR_BREAK || s.op == VIR_TRAP);
+}
+
 // Behind a pass: the next one, or the next instruction.
-Verdict advance(Step s, inout Group group, uint seen) {
+Verdict advance(Step s, inout Group group, bool seen) {
     group.pass += 1u;
-    if (group.pass < step_passes(s)) { return ACCEPTED; }
+    if (group.pass < s.passes) { return ACCEPTED; }
     group.pass = 0u;
-    bool memory = is_memory(s.op);
-    if (memory && seen != 0u) { return outside(group); }
-    if (s.op == VIR_TRAP && seen != 0u) { return Verdict(FAULT_TRAP, s.word); }
-    if (is_reduction(s.op) || memory && !s.vector && !is_store(s.op)) {
-        scalars[s.d - VIR_VECTORS] = s_uniform[(group.meetings + 2u) % 3u];
+    if (s.op == VIR_TRAP && seen) { return Verdict(FAULT_TRAP, s.word); }
+    if (is_reduction(s.op) || is_memory(s.op) && !s.vector && !is_store(s.op)) {
+        registers[register_at(s.d, 0u)] = uvec4(s_uniform[(group.meetings + 2u) % 3u]);
     }
     if (s.op >= VIR_IF) { branch(s, group, seen); } else { group.at += 1u; }
     return ACCEPTED;
@@ -120,7 +129,7 @@ Verdict advance(Step s, inout Group group, uint seen) {
 // PRINTF: a line with two scalars.
 void print_line(Step s, Claim claim) {
     take_log_position();
-    write_log(line_word(claim, s.word, 2u, scalars[(LANE == 4u ? s.a : s.b) - VIR_VECTORS]));
+    write_log(line_word(claim, s.word, 2u, registers[register_at(LANE == 4u ? s.a : s.b, 0u)].x));
     // The next line's position comes when all have this one's.
     meet();
 }
@@ -129,23 +138,51 @@ void print_line(Step s, Claim claim) {
 #include "vir0_hot.glsl"
 #endif
 
+// One pass of the instruction. Gives whether this hardware lane sees what is to be voted on.
+bool run_pass(Step s, inout Group group) {
+    uint places = pass_places(s, group.pass);
+    bool seen = false;
+    for (uint turn = 0u; turn < TURNS && LANE + turn * LANES < places; ++turn) {
+        if (run_place(s, group, turn)) { seen = true; }
+    }
+    group.open |= s.opens;
+    return seen;
+}
+
 Verdict interpret(Claim claim, inout Group group) {
     Verdict verdict = ACCEPTED;
+    uvec2 ahead = uvec2(0x80000000u, 0u);
+    uint votes = 0u;
     while (verdict.fault == FAULT_NONE) {
-        Step s = decode(instruction_at(group.at));
-        uint fuel = group.pass == 0u ? step_fuel(s) : 0u;
-        if (group.fuel < fuel) { verdict = Verdict(FAULT_OUT_OF_FUEL, group.at); }
-        if (group.fuel < fuel || s.op == VIR_END) { break; }
+        Step s = next_step(group, ahead);
+        // Most instructions, the short way.
+        if (!HOST_THREADS && s.op < VIR_GET && group.fuel >= s.fuel) {
+            for (uint turn = 0u; turn < (s.vector ? TURNS : 1u); ++turn) { compute_place(s, group, turn); }
+            group.fuel -= s.fuel;
+            group.at += 1u;
+            continue;
+        }
+        uint fuel = group.pass == 0u ? s.fuel : 0u;
+        if (group.pass == 0u && (group.open & s.conflicts) != 0u) { votes = vote(group, false); }
+        bool short_of_fuel = group.fuel < fuel;
+        if (short_of_fuel) { verdict = Verdict(FAULT_OUT_OF_FUEL, group.at); }
+        if (short_of_fuel || s.op == VIR_END || (votes & VOTE_OUTSIDE) != 0u) { break; }
         group.fuel -= fuel;
-        uint places = pass_places(s, group.pass);
-        uint seen = 0u;
-        for (uint place = LANE; place < places; place += LANES) { seen |= run_place(s, group, place); }
-        bool across = is_memory(s.op) || s.op >= VIR_SUM && s.op <= VIR_SHUFFLE || s.vector && (s.op == VIR_BREAK || s.op == VIR_TRAP);
-        if (across) { seen = vote(group, seen); }
+        bool seen = run_pass(s, group);
+        if (s.op <= VIR_GET) {
+            group.at += 1u;
+            continue;
+        }
+        if (is_across(s)) {
+            votes = vote(group, seen);
+            seen = (votes & VOTE_SEEN) != 0u;
+        }
         if (s.op == VIR_PRINTF) { print_line(s, claim); }
         verdict = advance(s, group, seen);
     }
-    return verdict;
+    // An access outside came before whatever ended it.
+    if (group.open != 0u) { votes = vote(group, false); }
+    return (votes & VOTE_OUTSIDE) != 0u ? outside(group) : verdict;
 }
 
 Verdict run_program(Claim claim, inout Group group) {
@@ -159,7 +196,7 @@ Verdict run_program(Claim claim, inout Group group) {
 // Runs the program; takes the fuel that it uses.
 Verdict exec_tile(Claim claim, Tile tile, inout Worker worker) {
     begin_group();
-    Group group = Group(0u, 0u, 0u, s_program[VIR_HEADER_FUEL], 0u, tile.number, 0xffffffffu, 0u);
+    Group group = Group(0u, 0u, 0u, s_program[VIR_HEADER_FUEL], 0u, 0u, tile.number, 0xffffffffu, 0u);
     Verdict verdict = run_program(claim, group);
     uint used = s_program[VIR_HEADER_FUEL] - group.fuel;
     worker.fuel -= min(worker.fuel, used);

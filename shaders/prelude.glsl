@@ -15,6 +15,9 @@
 layout(local_size_x_id = 0) in;
 // Bit c: the operation with code c is compiled in.
 layout(constant_id = 1) const uint OPERATIONS = 0xffffffffu;
+// Longest pause of an idle worker between two looks, in loads from memory; 0 where workers are host threads.
+layout(constant_id = 2) const uint MAX_PAUSE = 0u;
+const bool HOST_THREADS = MAX_PAUSE == 0u;
 
 #define LANES gl_WorkGroupSize.x
 #define LANE gl_LocalInvocationIndex

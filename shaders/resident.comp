@@ -7,8 +7,6 @@
 
 #include "prelude.glsl"
 
-// Longest pause of an idle worker between two looks, in loads from memory; 0 where workers are host threads.
-layout(constant_id = 2) const uint MAX_PAUSE = 0u;
 // Whether each tile leaves a record in the debug log.
 layout(constant_id = 3) const bool TRACE = false;
 

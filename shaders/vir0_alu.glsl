@@ -180,3 +180,12 @@ uvec4 alu(uint op, uvec4 a, uvec4 b, uvec4 c) {
     b = flush(b);
     return op >= VIR_EQF ? alu_float_to_word(op, a, b) : alu_floats(op, a, b, flush(c));
 }
+
+// The same where workers branch: of each instruction the code that it needs, and no more.
+#define ALU_CASE(name, op) case op: return alu(op, a, b, c);
+uvec4 alu_apart(uint op, uvec4 a, uvec4 b, uvec4 c) {
+    switch (op) {
+    VIR_COMPUTED(ALU_CASE)
+    }
+    return uvec4(0u);
+}

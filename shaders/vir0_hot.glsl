@@ -35,46 +35,38 @@ bool hot_pay(inout Group group, const uint at, const uint fuel) {
 
 void hot_trap(inout Group group, const uint code) { group.at = code; }
 
-// The active lanes whose access lies inside. The first that does not is noted: of the first instruction that has one.
 bvec4 hot_inside(inout Group group, const uint op, const uint memory, const uvec4 index, const bvec4 goes, const uint place) {
-    uint instruction = 0xffffu - group.fuel << 8;
-    return inside_lanes(group, op, memory, index, uvec4(goes), instruction + place + PLACE_LANES);
+    return inside_lanes(group, op, memory, index, uvec4(goes), place + PLACE_LANES);
 }
 
 uvec4 hot_load(const uint op, const uint memory, const uvec4 index, const bvec4 inside) {
-    uvec4 value = uvec4(0u);
-    load_elements(op, memory, index, inside, value);
-    return value;
+    return load_elements(op, memory, index, inside);
 }
 
 void hot_store(const uint memory, const uvec4 index, const bvec4 inside, const uvec4 value) { store_words(memory, index, inside, value); }
 
+Columns hot_load_wide(const uint memory, const uvec4 index, const bvec4 inside) { return load_wide(memory, index, inside); }
+
+void hot_store_wide(const uint memory, const uvec4 index, const bvec4 inside, const uvec4 a, const uvec4 b, const uvec4 c, const uvec4 d) {
+    store_wide(memory, index, inside, Columns(uvec4[](a, b, c, d)));
+}
+
 void hot_store_part(const uint op, const uint memory, const uvec4 index, const bvec4 inside, const uvec4 value) {
-    if (inside.x) { store_part(op, memory, index.x, value.x); }
-    if (inside.y) { store_part(op, memory, index.y, value.y); }
-    if (inside.z) { store_part(op, memory, index.z, value.z); }
-    if (inside.w) { store_part(op, memory, index.w, value.w); }
+    store_parts(op, memory, index, inside, value);
 }
 
 #define HOT_ATOMIC(name, op) uvec4 hot_##name(const uint memory, const uvec4 index, const bvec4 inside, const uvec4 b, const uvec4 c) { \
-    uvec4 before = uvec4(0u); \
-    if (inside.x) { before.x = change_word(op, memory, index.x, b.x, c.x); } \
-    if (inside.y) { before.y = change_word(op, memory, index.y, b.y, c.y); } \
-    if (inside.z) { before.z = change_word(op, memory, index.z, b.z, c.z); } \
-    if (inside.w) { before.w = change_word(op, memory, index.w, b.w, c.w); } \
-    return before; \
+    return change_words(op, memory, index, inside, b, c); \
 }
 VIR_ATOMICS(HOT_ATOMIC)
 
 // All lanes meet. Bit 0: an access lay outside; bit 1: what any lane has seen.
-uint hot_vote(inout Group group, const bool seen) {
-    return vote(group, (group.mine_outside_lane != 0xffffffffu ? 1u : 0u) | (seen ? 2u : 0u));
-}
+uint hot_vote(inout Group group, const bool seen) { return vote(group, seen); }
 
 // All lanes meet and get what the first has.
 uint hot_first(inout Group group, const uint value) {
     if (LANE == 0u) { s_uniform[group.meetings % 3u] = value; }
-    vote(group, 0u);
+    vote(group, false);
     return s_uniform[(group.meetings + 2u) % 3u];
 }
 
@@ -92,14 +84,14 @@ void hot_meet() { meet(); }
 #define HOT_REDUCTION(name, op) \
     void hot_##name##_give(const uint place, const uvec4 value, const bvec4 goes) { \
         uvec4 joined = mix(uvec4(reduction_identity(op)), value, goes); \
-        joined = alu(reduction_join(op), joined, joined.zwzw, uvec4(0u)); \
-        s_exchange[place] = alu(reduction_join(op), joined, joined.yyyy, uvec4(0u)); \
+        joined = join(op, joined, joined.zwzw); \
+        s_exchange[place] = join(op, joined, joined.yyyy); \
     } \
     uint hot_##name() { \
         for (uint places = PLACES / 2u; places > 0u; places /= 2u) { \
             meet(); \
             for (uint place = LANE; place < places; place += LANES) { \
-                s_exchange[place] = alu(reduction_join(op), s_exchange[place], s_exchange[place + places], uvec4(0u)); \
+                s_exchange[place] = join(op, s_exchange[place], s_exchange[place + places]); \
             } \
         } \
         meet(); \
@@ -124,7 +116,7 @@ Verdict verdict_of(uint outcome, inout Group group) {
     if (outcome == HOT_TRAPPED) { return Verdict(FAULT_TRAP, group.at); }
     if (outcome != HOT_SHORT) { return ACCEPTED; }
     for (;; ++group.at) {
-        uint fuel = step_fuel(decode(instruction_at(group.at)));
+        uint fuel = step_of(unpack(instruction_at(group.at))).fuel;
         if (group.fuel < fuel) { return Verdict(FAULT_OUT_OF_FUEL, group.at); }
         group.fuel -= fuel;
     }

@@ -148,8 +148,6 @@ pub struct DeviceReport {
     pub device_clock: bool,
     /// Largest single allocation in bytes.
     pub max_allocation: u64,
-    /// Bytes of shared memory that a worker may have.
-    pub shared_memory: u32,
     /// How the driver must be treated.
     pub quirks: DeviceQuirks,
     pub(crate) queue_family: Option<u32>,
@@ -218,7 +216,6 @@ pub(crate) fn report(vulkan: &Vulkan, physical: vk::PhysicalDevice, index: usize
         stores_64_bit,
         device_clock,
         max_allocation: sizes.max_memory_allocation_size,
-        shared_memory: core.limits.max_compute_shared_memory_size,
         quirks,
         queue_family,
         physical,

@@ -16,7 +16,6 @@ use vyre_protocol::launch::{LAUNCH_BYTES, max_tile_fuel};
 use vyre_protocol::operation::{CUSTOM_MASK, Operation};
 use zerocopy::IntoBytes;
 
-use crate::device::DeviceReport;
 use crate::error::{Named, VulkanError};
 use crate::gpu::Gpu;
 use crate::hot::{self, HotProgram, Translated, Untranslatable};
@@ -29,24 +28,18 @@ pub(crate) const SPIRV: [&[u8]; 3] = [
     include_bytes!("../spirv/resident_int64_clock.spv"),
 ];
 const ECHO: &[u8] = include_bytes!("../spirv/echo.spv");
-/// The same with what translated programs are made of.
-const HOT: [&[u8]; 3] = [
-    include_bytes!("../spirv/hot.spv"),
-    include_bytes!("../spirv/hot_int64.spv"),
-    include_bytes!("../spirv/hot_int64_clock.spv"),
+/// The same with EXEC, and with what translated programs are made of.
+const EXEC: [&[u8]; 3] = [
+    include_bytes!("../spirv/exec.spv"),
+    include_bytes!("../spirv/exec_int64.spv"),
+    include_bytes!("../spirv/exec_int64_clock.spv"),
 ];
 const PLAIN: &[u8] = include_bytes!("../spirv/plain.spv");
 const PLAIN_INT64: &[u8] = include_bytes!("../spirv/plain_int64.spv");
 
-/// Shared memory of a worker whose kernel has EXEC, rounded up: registers, masks and code of a group, and what the others have. Every
-/// device has enough for the others.
-const EXEC_SHARED_BYTES: u32 = 25 << 10;
-
-/// What a device lacks for a kernel with these operations.
-pub(crate) fn missing(report: &DeviceReport, operations: u32) -> Option<String> {
-    let runs_programs = operations & operation_bit(Operation::Exec.code()) != 0;
-    let short = runs_programs && report.shared_memory < EXEC_SHARED_BYTES;
-    short.then(|| format!("{EXEC_SHARED_BYTES} bytes of shared memory for EXEC (it has {})", report.shared_memory))
+/// Whether the operations have EXEC among them.
+fn runs_programs(operations: u32) -> bool {
+    operations & operation_bit(Operation::Exec.code()) != 0
 }
 
 /// Which of the resident modules the device takes.
@@ -94,7 +87,8 @@ impl Kernel {
                 Self::of_module(gpu, custom.module(variant), operations, config.trace)
             }
             None => {
-                let words = module_words(SPIRV[variant]);
+                let modules = if runs_programs(config.operations) { EXEC } else { SPIRV };
+                let words = module_words(modules[variant]);
                 Self::of_module(gpu, &words, config.operations & !CUSTOM_MASK, config.trace)
             }
         }
@@ -102,7 +96,7 @@ impl Kernel {
 
     /// The module of a resident kernel with these programs translated, and what became of them.
     pub(crate) fn translate(gpu: &Gpu, programs: &[HotProgram]) -> Result<Translated, Untranslatable> {
-        hot::module(HOT[variant(gpu)], gpu.report.quirks.program_lanes, programs)
+        hot::module(EXEC[variant(gpu)], gpu.report.quirks.program_lanes, programs)
     }
 
     /// Compiles the kernel that runs one slot in a dispatch; its push constants are a slot.

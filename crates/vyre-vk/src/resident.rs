@@ -20,7 +20,7 @@ use crate::error::{DeviceLost, ImportError, MemoryError, OpenError, VulkanError}
 use crate::gpu::Gpu;
 use crate::hot::{Builds, HotBuild, HotError, HotProgram, Newest, Order};
 use crate::instance::Vulkan;
-use crate::kernel::{self, Kernel};
+use crate::kernel::Kernel;
 use crate::memory::{Buffer, MemoryUse};
 use crate::quantum;
 use crate::relay::{Quanta, Relay, RelaySpans, Work};
@@ -197,9 +197,6 @@ impl Resident {
         let gpu = Gpu::open(vulkan, index)?;
         let device = watch.lap();
         let geometry = &config.geometry;
-        if let Some(missing) = kernel::missing(&gpu.report, config.operations) {
-            return Err(OpenError::Unfit { name: gpu.report.name.clone(), missing: vec![missing] });
-        }
         let newest = Arc::new(Newest::new(Kernel::resident(&gpu, config)?));
         let pipeline = watch.lap();
         let blocks = Blocks::allocate(&gpu, geometry)?;

@@ -38,8 +38,8 @@ pub(crate) struct Arguments {
     pub(crate) hot: bool,
 }
 
-/// What a user does not say.
-const KIB: u32 = 16 << 10;
+/// What a user does not say: more than the caches of a GPU hold.
+const KIB: u32 = 63 << 10;
 const MILLISECONDS: u64 = 100;
 
 impl Arguments {

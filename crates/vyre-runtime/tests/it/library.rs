@@ -84,12 +84,16 @@ fn floats(values: impl IntoIterator<Item = f32>) -> Vec<u32> {
 
 pub(crate) fn saxpy(open: Open) {
     let mut runtime = open(&options());
-    let (x, y) = (|i: usize| (i as f32).sqrt() - 9.0, |i: usize| 1e3 / (i as f32 + 0.5));
-    let input = bytes(&floats((0..3000).map(x)));
-    let output = floats((0..3000).map(y));
-    let (text, parameters) = (text!("saxpy"), &[(-1.7_f32).to_bits()]);
-    let found = execute(&mut runtime, Work { text, input: &input, output, parameters, items: 3000, span: 700 });
-    assert_eq!(found, floats((0..3000).map(|i| -1.7 * x(i) + y(i))));
+    // Whole numbers and halves, which are exact with one rounding and with two.
+    let (x, y) = (|i: usize| (i % 1000) as f32, |i: usize| (i % 77) as f32 - 9.0);
+    // Tiles too short for four at a time, tiles that begin and end anywhere, and long ones that begin at a multiple of four.
+    for (items, span) in [(3000, 700), (3001, 1501), (7003, 3000)] {
+        let input = bytes(&floats((0..items).map(x)));
+        let output = floats((0..items).map(y));
+        let (text, parameters) = (text!("saxpy"), &[(-1.5_f32).to_bits()]);
+        let found = execute(&mut runtime, Work { text, input: &input, output, parameters, items, span });
+        assert_eq!(found, floats((0..items).map(|i| -1.5 * x(i) + y(i))), "tiles of {span}");
+    }
     end(runtime);
 }
 
@@ -97,11 +101,15 @@ pub(crate) fn dot(open: Open) {
     let mut runtime = open(&options());
     // Small whole numbers, whose sums are exact in any order.
     let (x, y) = (|i: usize| (i % 17) as f32, |i: usize| (i % 5) as f32 - 2.0);
-    let input = bytes(&floats((0..1000).map(x).chain((0..1000).map(y))));
-    let (text, output) = (text!("dot"), vec![0; 4]);
-    let found = execute(&mut runtime, Work { text, input: &input, output, parameters: &[], items: 1000, span: 300 });
-    let sum = |tile: usize| (300 * tile..1000.min(300 * tile + 300)).map(|i| x(i) * y(i)).sum();
-    assert_eq!(found, floats((0..4).map(sum)));
+    // As for saxpy.
+    for (items, span) in [(1000, 300), (3001, 1501), (5000, 2400)] {
+        let input = bytes(&floats((0..items).map(x).chain((0..items).map(y))));
+        let tiles = items.div_ceil(span);
+        let (text, output) = (text!("dot"), vec![0; tiles]);
+        let work = Work { text, input: &input, output, parameters: &[], items, span: span as u32 };
+        let sum = |tile: usize| (span * tile..items.min(span * tile + span)).map(|i| x(i) * y(i)).sum();
+        assert_eq!(execute(&mut runtime, work), floats((0..tiles).map(sum)), "tiles of {span}");
+    }
     end(runtime);
 }
 
@@ -125,12 +133,14 @@ pub(crate) fn prefix_sum(open: Open) {
 pub(crate) fn histogram(open: Open) {
     let mut runtime = open(&options());
     let input: Vec<u8> = noise(70_001, 22).into_iter().map(|byte| byte & (byte >> 3)).collect();
-    let (text, output) = (text!("histogram"), vec![0; 256]);
-    let found =
-        execute(&mut runtime, Work { text, input: &input, output, parameters: &[], items: 70_001, span: 20_000 });
     let mut expected = vec![0; 256];
     input.iter().for_each(|byte| expected[usize::from(*byte)] += 1);
-    assert_eq!(found, expected);
+    // Tiles that begin at a multiple of 16, and tiles that begin anywhere.
+    for span in [20_000, 23_333] {
+        let (text, output) = (text!("histogram"), vec![0; 256]);
+        let found = execute(&mut runtime, Work { text, input: &input, output, parameters: &[], items: 70_001, span });
+        assert_eq!(found, expected, "tiles of {span}");
+    }
     end(runtime);
 }
 

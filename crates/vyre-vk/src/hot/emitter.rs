@@ -151,9 +151,19 @@ impl Emitter {
 
     /// What the first lane has.
     pub(super) fn first(&mut self, value: Word) -> Word {
+        self.extract(self.types.uint, value, &[0])
+    }
+
+    /// Column `k` of what a wide access loaded.
+    pub(super) fn column(&mut self, columns: Word, k: u32) -> Word {
+        self.extract(self.types.uvec4, columns, &[0, k])
+    }
+
+    fn extract(&mut self, result: Word, value: Word, path: &[u32]) -> Word {
         let id = self.id();
-        let operands = vec![Operand::IdRef(value), Operand::LiteralBit32(0)];
-        self.push(Instruction::new(Op::CompositeExtract, Some(self.types.uint), Some(id), operands));
+        let literals = path.iter().map(|index| Operand::LiteralBit32(*index));
+        let operands = std::iter::once(Operand::IdRef(value)).chain(literals).collect();
+        self.push(Instruction::new(Op::CompositeExtract, Some(result), Some(id), operands));
         id
     }
 

@@ -9,6 +9,43 @@ use super::translate::Translator;
 /// Words that a quad has.
 const QUAD: u8 = 4;
 
+/// Accesses since the lanes last met, by kind of memory: loads, stores and other atomics, additions.
+const LOADED: u32 = 1;
+const STORED: u32 = 2;
+const ADDED: u32 = 4;
+/// The same in scratch.
+const SCRATCH_SHIFT: u32 = 3;
+/// An access may have been outside that was not voted on.
+const UNCHECKED: u32 = 1 << 6;
+
+/// How an access stands to those before it: the counterpart of `hazards` in `vir0_group.glsl`.
+pub(super) struct Hazards {
+    /// Accesses that must not be under way when it begins.
+    conflicts: u32,
+    /// What it is itself.
+    pub(super) opens: u32,
+}
+
+impl Hazards {
+    pub(super) fn of(instruction: &Instruction) -> Hazards {
+        let scratch = match Place::from_code(instruction.word as u8) {
+            Some(Place::Constants) => return Hazards { conflicts: 0, opens: UNCHECKED },
+            place => place == Some(Place::Scratch),
+        };
+        let shift = if scratch { SCRATCH_SHIFT } else { 0 };
+        let (conflicts, opens) = match instruction.opcode {
+            // Additions come to the same in any order.
+            Opcode::AtAdd => (LOADED | STORED, ADDED),
+            opcode if opcode.form() == Form::Load => (STORED | ADDED, LOADED),
+            _ => (LOADED | STORED | ADDED, STORED),
+        };
+        // What a program leaves in its resources is from before its first access outside.
+        let leaves = !scratch && instruction.opcode.form() != Form::Load;
+        let checked = if leaves { UNCHECKED } else { 0 };
+        Hazards { conflicts: conflicts << shift | checked, opens: opens << shift | UNCHECKED }
+    }
+}
+
 impl Translator<'_> {
     /// The index of the access, in elements.
     fn index(&mut self, instruction: &Instruction, place: usize) -> Word {
@@ -25,20 +62,11 @@ impl Translator<'_> {
         let index = self.index(instruction, place);
         let (op, memory) = (self.emitter.word(instruction.opcode.code().into()), self.memory(instruction));
         let inside = self.emitter.call("inside", &[self.group, op, memory, index, mask, self.places[place]])?;
-        self.since.notes = true;
         Ok([index, inside])
     }
 
     fn memory(&mut self, instruction: &Instruction) -> Word {
         self.emitter.word(instruction.word & 0xff)
-    }
-
-    /// Word `k` of the quads at an index.
-    fn quad(&mut self, index: Word, k: u8) -> Word {
-        let (four, k, uvec4) =
-            (self.emitter.words(QUAD.into()), self.emitter.words(k.into()), self.emitter.types.uvec4);
-        let word = self.emitter.op(Op::IMul, uvec4, &[index, four]);
-        self.emitter.op(Op::IAdd, uvec4, &[word, k])
     }
 
     /// The lane that does what is done once for the group: the first, of the first hardware lane if it must do it alone.
@@ -56,41 +84,42 @@ impl Translator<'_> {
         if instruction.is_vector() { Ok(self.mask(place)) } else { self.once(alone) }
     }
 
-    /// Before an effect on memory: all lanes have ended what they did there, and all of it lay inside.
-    fn settle(&mut self) -> Result<(), Untranslatable> {
+    /// Before an access: the lanes meet if others are under way that it must not overtake.
+    fn settle(&mut self, instruction: &Instruction) -> Result<(), Untranslatable> {
         self.pay()?;
-        if self.since.loads || self.since.stores || self.since.notes {
+        let Hazards { conflicts, opens } = Hazards::of(instruction);
+        if self.since.open & conflicts != 0 {
             self.vote(self.emitter.types.no)?;
         }
+        self.since.open |= opens;
         Ok(())
     }
 
     pub(super) fn load(&mut self, instruction: &Instruction) -> Result<(), Untranslatable> {
-        self.pay()?;
-        if self.since.stores {
-            self.vote(self.emitter.types.no)?;
-        }
+        self.settle(instruction)?;
         // What others may change is read once, so that all hardware lanes go the same way.
         let shared = matches!(Place::from_code(instruction.word as u8), Some(Place::Resource(_)));
         for place in self.places_of(instruction) {
             let mask = self.takers(instruction, place, shared)?;
             let [index, inside] = self.inside(instruction, place, mask)?;
             let memory = self.memory(instruction);
-            let words = if instruction.opcode == Opcode::Ld128 { QUAD } else { 1 };
-            for k in 0..words {
-                let (op, index) =
-                    if words == 1 { (instruction.opcode, index) } else { (Opcode::Ld32, self.quad(index, k)) };
-                let op = self.emitter.word(op.code().into());
-                let value = self.emitter.call("load", &[op, memory, index, inside])?;
-                if instruction.d < VECTORS {
+            if instruction.opcode == Opcode::Ld128 {
+                let columns = self.emitter.call("load_wide", &[memory, index, inside])?;
+                for k in 0..QUAD {
+                    let value = self.emitter.column(columns, k.into());
                     self.write(instruction.d + k, place, value);
-                } else {
-                    let value = self.emitter.first(value);
-                    self.hand_round(instruction, value, shared)?;
                 }
+                continue;
+            }
+            let op = self.emitter.word(instruction.opcode.code().into());
+            let value = self.emitter.call("load", &[op, memory, index, inside])?;
+            if instruction.d < VECTORS {
+                self.write(instruction.d, place, value);
+            } else {
+                let value = self.emitter.first(value);
+                self.hand_round(instruction, value, shared)?;
             }
         }
-        self.since.loads = true;
         Ok(())
     }
 
@@ -102,17 +131,16 @@ impl Translator<'_> {
     }
 
     pub(super) fn store(&mut self, instruction: &Instruction) -> Result<(), Untranslatable> {
-        self.settle()?;
+        self.settle(instruction)?;
         for place in self.places_of(instruction) {
             let mask = self.takers(instruction, place, true)?;
             let [index, inside] = self.inside(instruction, place, mask)?;
             let memory = self.memory(instruction);
             match instruction.opcode {
                 Opcode::St128 => {
-                    for k in 0..QUAD {
-                        let (value, index) = (self.source(instruction, instruction.b + k, place), self.quad(index, k));
-                        self.emitter.call("store", &[memory, index, inside, value])?;
-                    }
+                    let columns = (0..QUAD).map(|k| self.source(instruction, instruction.b + k, place));
+                    let arguments: Vec<_> = [memory, index, inside].into_iter().chain(columns).collect();
+                    self.emitter.call("store_wide", &arguments)?;
                 }
                 Opcode::St32 => {
                     let value = self.source(instruction, instruction.b, place);
@@ -125,12 +153,11 @@ impl Translator<'_> {
                 }
             }
         }
-        self.since.stores = true;
         Ok(())
     }
 
     pub(super) fn atomic(&mut self, instruction: &Instruction) -> Result<(), Untranslatable> {
-        self.settle()?;
+        self.settle(instruction)?;
         for place in self.places_of(instruction) {
             let mask = self.takers(instruction, place, true)?;
             let [index, inside] = self.inside(instruction, place, mask)?;
@@ -145,7 +172,6 @@ impl Translator<'_> {
                 self.hand_round(instruction, before, true)?;
             }
         }
-        self.since.stores = true;
         Ok(())
     }
 }

@@ -120,7 +120,7 @@ mod tests {
 
     use super::*;
 
-    const SPIRV: &[u8] = include_bytes!("../../spirv/hot.spv");
+    const SPIRV: &[u8] = include_bytes!("../../spirv/exec.spv");
 
     fn outcomes(texts: &[String], lanes: u32) -> (HotModule, Vec<Result<(), Untranslatable>>) {
         let program =

@@ -16,6 +16,7 @@ use vyre_protocol::vir0::{Form, Instruction, Opcode, Program, Source, VECTORS};
 
 use super::Untranslatable;
 use super::emitter::Emitter;
+use super::memory::Hazards;
 
 /// What a program comes to, as `vir0_hot.glsl` has it.
 pub(super) const UNKNOWN: u32 = 0;
@@ -30,10 +31,8 @@ const SEEN: u32 = 2;
 /// What was done since the lanes last met.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Since {
-    pub(super) loads: bool,
-    pub(super) stores: bool,
-    /// An access may have been outside that was not voted on.
-    pub(super) notes: bool,
+    /// Accesses to memory, as [`Hazards`] has them.
+    pub(super) open: u32,
     /// What goes across lanes was read.
     exchange: bool,
 }
@@ -41,12 +40,7 @@ pub(super) struct Since {
 impl BitOr for Since {
     type Output = Since;
     fn bitor(self, other: Since) -> Since {
-        Since {
-            loads: self.loads | other.loads,
-            stores: self.stores | other.stores,
-            notes: self.notes | other.notes,
-            exchange: self.exchange | other.exchange,
-        }
+        Since { open: self.open | other.open, exchange: self.exchange | other.exchange }
     }
 }
 
@@ -54,9 +48,8 @@ impl Since {
     /// What an instruction leaves behind.
     fn of(instruction: &Instruction) -> Since {
         let form = instruction.opcode.form();
-        let (loads, changes) = (form == Form::Load, form.is_memory() && form != Form::Load);
-        let exchange = matches!(form, Form::Reduce | Form::Scan | Form::Shuffle);
-        Since { loads, stores: changes, notes: form.is_memory(), exchange }
+        let open = if form.is_memory() { Hazards::of(instruction).opens } else { 0 };
+        Since { open, exchange: matches!(form, Form::Reduce | Form::Scan | Form::Shuffle) }
     }
 }
 
