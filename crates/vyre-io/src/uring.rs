@@ -93,7 +93,11 @@ impl Backend for Uring {
     }
 
     fn push(&mut self, request: Request) -> io::Result<()> {
-        let entry = self.entry(request);
+        // The page cache is copied from by the thread that submits, which is too slow for several workers: one read is that thread's,
+        // the ones beside it are the operating system's workers'. A file of one block has no read beside it and wakes nobody.
+        let beside = self.in_flight > 0 && !request.direct && request.offset.is_some();
+        let flags = if beside { squeue::Flags::ASYNC } else { squeue::Flags::empty() };
+        let entry = self.entry(request).flags(flags);
         // SAFETY: the entry names `len` bytes of a block that is in no `Block`, inside the registered buffer; the memory outlives
         // the read (see the header).
         let pushed = unsafe { self.ring.submission().push(&entry) };

@@ -407,7 +407,7 @@ pub(crate) fn bench_ops_compares_every_operation(device: &str) {
 pub(crate) fn bench_stream_reads_a_file_in_every_way(device: &str) {
     let (names, _) = bench(&["stream", "--mib", "1"], device);
     // Two tables of rates and one of CPU time; what is not installed here leaves no row.
-    for way in ["live, BLAKE3", "live, REDUCE", "read and copy", "map and copy"] {
+    for way in ["live, BLAKE3", "live, REDUCE", "reader alone", "read and copy", "map and copy"] {
         assert_eq!(names.iter().filter(|name| *name == way).count(), 3, "{way} in {names:?}");
     }
     assert_eq!(names.iter().filter(|name| name.ends_with("KiB, live, BLAKE3")).count(), 4, "{names:?}");

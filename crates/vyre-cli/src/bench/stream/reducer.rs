@@ -53,6 +53,19 @@ impl Reducer {
         runtime.release(self.results);
     }
 
+    /// Reads the file into blocks that nobody works on, and gives its bytes: what the reading alone takes.
+    pub(super) fn read(&mut self, source: &Source) -> Result<u64, Failure> {
+        self.staging.reader.open(source, IoMode::Auto)?;
+        let mut bytes = 0;
+        loop {
+            match self.staging.reader.next(LOOK)? {
+                Next::Block(filled) => bytes += filled.block.len() as u64,
+                Next::End => return Ok(bytes),
+                Next::Pending | Next::NoBlocks => {}
+            }
+        }
+    }
+
     /// Wrapping sum of the file's whole words.
     pub(super) fn sum(&mut self, runtime: &mut Runtime, source: &Source) -> Result<u32, Failure> {
         self.staging.reader.open(source, IoMode::Auto)?;

@@ -1,34 +1,37 @@
-//! Ways to stream a file, in blocks of one size: two consumers on the resident kernel, fio, and loops that copy.
+//! Ways to stream a file, in blocks of one size: two consumers on the resident kernel, the reader without one, fio, and loops that copy.
 
 use std::io::Read;
 use std::sync::atomic::AtomicBool;
 
 use rustix::fs::{Advice, fadvise};
 use vyre_runtime::io::{Source, copy_mapped};
-use vyre_runtime::{FileHasher, HashOptions, Runtime};
+use vyre_runtime::{FileHasher, HashOptions, Runtime, StagingTier};
 
 use super::input::{Cache, Input};
 use super::reducer::Reducer;
 use super::{ROUNDS, Sample, programs};
 use crate::Failure;
 use crate::bench::await_park;
+use crate::bench::report::{Goal, Ratio};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
     Hash,
     Reduce,
+    Reader,
     Fio,
     Read,
     Map,
 }
 
 impl Way {
-    pub(super) const ALL: [Way; 5] = [Way::Hash, Way::Reduce, Way::Fio, Way::Read, Way::Map];
+    pub(super) const ALL: [Way; 6] = [Way::Hash, Way::Reduce, Way::Reader, Way::Fio, Way::Read, Way::Map];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Way::Hash => "live, BLAKE3",
             Way::Reduce => "live, REDUCE",
+            Way::Reader => "reader alone",
             Way::Fio => "fio",
             Way::Read => "read and copy",
             Way::Map => "map and copy",
@@ -39,6 +42,8 @@ impl Way {
 /// What all rounds found.
 pub(super) struct Comparison {
     samples: [[Vec<Sample>; Way::ALL.len()]; Cache::ALL.len()],
+    /// Bytes that the CPU copied because the kernel cannot see the blocks, over bytes read.
+    pub(super) bounced: Option<Ratio>,
     pub(super) notes: Vec<String>,
 }
 
@@ -69,7 +74,7 @@ pub(super) fn compare(runtime: Runtime, input: &Input) -> Result<(Comparison, Ru
     let reducer = Reducer::new(hasher.runtime_mut(), block_size, depth)?;
     let (ring, no_fio, how) = (vec![0; block_size * depth], None, String::new());
     let mut bench = Bench { hasher, reducer, input, ring, no_fio, how };
-    let mut comparison = Comparison { samples: Default::default(), notes: Vec::new() };
+    let mut comparison = Comparison { samples: Default::default(), bounced: None, notes: Vec::new() };
     for round in 0..=ROUNDS {
         for cache in Cache::ALL {
             for way in Way::ALL {
@@ -84,6 +89,7 @@ pub(super) fn compare(runtime: Runtime, input: &Input) -> Result<(Comparison, Ru
     }
     comparison.notes.extend(bench.no_fio.take());
     comparison.notes.extend(describe(&bench.hasher));
+    comparison.bounced = bounced(&bench.hasher);
     let mut runtime = bench.hasher.into_runtime();
     bench.reducer.release(&mut runtime);
     Ok((comparison, runtime))
@@ -109,6 +115,10 @@ impl Bench<'_> {
                     sum => Err(format!("the sum of the file is {:#x}, not {sum:#x}", input.sum).into()),
                 })?
             }
+            Way::Reader => {
+                let source = Source::Path(input.path.clone());
+                Sample::take(input.bytes, || all_came(input, self.reducer.read(&source)?))?
+            }
             Way::Fio if self.no_fio.is_some() => return Ok(None),
             Way::Fio => match programs::fio(input, cache, block_size, depth) {
                 Ok(sample) => sample,
@@ -120,7 +130,7 @@ impl Bench<'_> {
             Way::Read => Sample::take(input.bytes, || self.read_and_copy(block_size))?,
             Way::Map => Sample::take(input.bytes, || {
                 let copied = copy_mapped(&input.reopen()?, block_size, &mut self.ring)?;
-                all_copied(input, copied)
+                all_came(input, copied)
             })?,
         };
         Ok(Some(sample))
@@ -140,14 +150,14 @@ impl Bench<'_> {
             self.ring[i % blocks * block_size..][..len].copy_from_slice(&block[..len]);
             copied += len as u64;
         }
-        all_copied(self.input, copied)
+        all_came(self.input, copied)
     }
 }
 
-fn all_copied(input: &Input, copied: u64) -> Result<(), Failure> {
-    match copied == input.bytes {
+fn all_came(input: &Input, bytes: u64) -> Result<(), Failure> {
+    match bytes == input.bytes {
         true => Ok(()),
-        false => Err(format!("{copied} bytes of {} were copied; was the file changed?", input.bytes).into()),
+        false => Err(format!("{bytes} bytes of {} came; was the file changed?", input.bytes).into()),
     }
 }
 
@@ -174,4 +184,11 @@ pub(super) fn describe(hasher: &FileHasher) -> Vec<String> {
     ];
     notes.extend(staging.passed_over().iter().map(|reason| format!("staging passed over: {reason}")));
     notes
+}
+
+fn bounced(hasher: &FileHasher) -> Option<Ratio> {
+    let (staging, counters) = (hasher.staging(), hasher.staging().reader.counters());
+    let what = format!("bytes copied by the CPU over bytes read, {}", staging.tier());
+    let goal = (staging.tier() != StagingTier::Copied).then_some(Goal::AtMost(0.0));
+    Ratio::of_rounds(what, vec![counters.bounce_bytes as f64 / counters.bytes_read as f64], goal)
 }
