@@ -196,6 +196,27 @@ pub struct RingMemory<W> {
     pub completions: W,
 }
 
+/// Looks for one completion while others have the ring, from [`Ring::lookout`].
+#[derive(Debug)]
+pub struct Lookout<W> {
+    completions: W,
+    base: usize,
+    stamp: u32,
+}
+
+impl<W: SharedWords> Lookout<W> {
+    /// Spins until the completion is there, for that many looks at most. When the ring was reaped meanwhile, and is a lap further, it is
+    /// not seen any more: look at the ring after each spin.
+    pub fn spin(&self, looks: usize) {
+        for _ in 0..looks {
+            if stamped::load(&self.completions, self.base, self.stamp).is_some() {
+                return;
+            }
+            core::hint::spin_loop();
+        }
+    }
+}
+
 /// The host's side of one ring. One owner publishes and reaps.
 #[derive(Debug)]
 pub struct Ring<W> {
@@ -430,6 +451,16 @@ impl<W: SharedWords> Ring<W> {
     pub fn has_completion(&self) -> bool {
         let (base, stamp) = self.next_completion();
         stamped::load(&self.memory.completions, base, stamp).is_some()
+    }
+
+    /// Somebody who looks for the next completion without the ring.
+    #[must_use]
+    pub fn lookout(&self) -> Lookout<W>
+    where
+        W: Clone,
+    {
+        let (base, stamp) = self.next_completion();
+        Lookout { completions: self.memory.completions.clone(), base, stamp }
     }
 
     /// Word and stamp of the next completion.
