@@ -18,7 +18,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering, compiler_fence, fence};
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
-use vyre_protocol::words::SharedWords;
+use vyre_protocol::stamped::{self, Record};
+use vyre_protocol::words::{LINE_WORDS, Line, SharedWords};
 
 /// How stores to a region reach the other side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -260,6 +261,7 @@ impl Region {
         }
     }
 
+    #[inline]
     fn word(&self, index: usize) -> Option<&AtomicU32> {
         if index >= self.len / 4 {
             return None;
@@ -268,6 +270,14 @@ impl Region {
         // changed by others at any time; a device's 32-bit access is as atomic as the bus makes it, which is all we assume.
         Some(unsafe { AtomicU32::from_ptr(self.ptr.as_ptr().cast::<u32>().add(index)) })
     }
+
+    /// The words of a line, if all of them lie inside.
+    #[inline]
+    fn line(&self, index: usize) -> Option<&[AtomicU32; LINE_WORDS]> {
+        self.word(index.checked_add(LINE_WORDS - 1)?)?;
+        // SAFETY: as in `word`, for each of them: the last one lies inside, so those before it do.
+        Some(unsafe { self.ptr.cast::<u32>().add(index).cast().as_ref() })
+    }
 }
 
 impl SharedWords for Region {
@@ -275,30 +285,38 @@ impl SharedWords for Region {
         self.len / 4
     }
 
+    #[inline]
     fn load_acquire(&self, index: usize) -> u32 {
         self.word(index).map_or(0, |word| word.load(Ordering::Acquire))
     }
 
+    #[inline]
     fn load(&self, index: usize) -> u32 {
         self.word(index).map_or(0, |word| word.load(Ordering::Relaxed))
     }
 
+    #[inline]
     fn store(&self, index: usize, value: u32) {
         if let Some(word) = self.word(index) {
             word.store(value, Ordering::Relaxed);
         }
     }
 
-    fn store_words(&self, index: usize, words: &[u32]) {
-        let last = words.len().checked_sub(1).and_then(|last| self.word(index.checked_add(last)?));
-        // One check for all: with the last word inside, so are those before it.
-        let Some(first) = last.and_then(|_| self.word(index)) else { return };
-        for (i, word) in words.iter().enumerate() {
-            // SAFETY: `index + i` is at most the index of the last word, which lies inside.
-            unsafe { AtomicU32::from_ptr(first.as_ptr().add(i)) }.store(*word, Ordering::Relaxed);
+    #[inline]
+    fn store_line(&self, index: usize, line: &Line) {
+        if let Some(words) = self.line(index) {
+            (1..LINE_WORDS).for_each(|i| words[i].store(line[i], Ordering::Relaxed));
+            words[0].store(line[0], Ordering::Relaxed);
         }
     }
 
+    #[inline]
+    fn load_record(&self, index: usize, stamp: u32) -> Option<Record> {
+        let words = self.line(index)?;
+        stamped::assemble(stamp, |i| words[i].load(Ordering::Acquire))
+    }
+
+    #[inline]
     fn publish_fence(&self) {
         match self.order {
             WriteOrder::Cached => fence(Ordering::Release),

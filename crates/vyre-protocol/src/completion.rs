@@ -54,6 +54,7 @@ impl WireCompletion {
     ///
     /// # Errors
     /// [`DecodeError::Field`] if partition, status or fault are not defined, or contradict each other.
+    #[inline]
     pub fn decode(record: &Record) -> Result<Self, DecodeError> {
         let [wire_ticket, state, fault_word, origin, result0, result1, start, end] = *record;
         let field = |field, expected| DecodeError::Field {

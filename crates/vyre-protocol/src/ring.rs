@@ -4,8 +4,9 @@
 //! memory may be write-combined). A slot is free again when its completion was reaped, so the completion ring, which has at
 //! least as many records as the ring has slots, cannot overflow.
 
+mod fifo;
+
 use alloc::collections::BTreeMap;
-use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::time::Duration;
@@ -17,10 +18,11 @@ use crate::fault::Fault;
 use crate::geometry::{Geometry, PARTITIONS, Priority};
 use crate::header::HEADER_WORDS;
 use crate::operation::Operation;
-use crate::slot::{SLOT_WORDS, Slot, SlotError};
+use crate::slot::{FENCE_TICKET, SLOT_WORDS, Slot, SlotError};
 use crate::stamped;
 use crate::tenants::{Revocation, TenantConfig, TenantError, TenantUsage, Tenants};
 use crate::words::SharedWords;
+use fifo::{Fifo, Occupant};
 
 /// Number of a published slot: its partition, and how many were published there before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,6 +50,14 @@ pub struct Completion {
     pub results: [u32; 2],
     /// Device clock at the start and the end; zeros where there is none.
     pub clock: [u32; 2],
+}
+
+impl Completion {
+    /// The ticket's number comes from the host's own count.
+    const fn of(wire: &WireCompletion, number: u64) -> Completion {
+        let WireCompletion { priority, operation, status, fault, fault_word, results, clock, .. } = *wire;
+        Completion { ticket: Ticket { priority, number }, operation, status, fault, fault_word, results, clock }
+    }
 }
 
 /// What became of the slots. Once nothing is outstanding, published = done + faulted + cancelled.
@@ -186,12 +196,25 @@ pub struct RingMemory<W> {
     pub completions: W,
 }
 
-/// Whose ticket is outstanding at a place of the ring.
-#[derive(Debug, Clone, Copy)]
-struct Occupant {
-    tenant: u32,
-    /// Its producer gave it up: when it completes, nobody hears of it.
-    abandoned: bool,
+/// Looks for one completion while others have the ring, from [`Ring::lookout`].
+#[derive(Debug)]
+pub struct Lookout<W> {
+    completions: W,
+    base: usize,
+    stamp: u32,
+}
+
+impl<W: SharedWords> Lookout<W> {
+    /// Spins until the completion is there, for that many looks at most. When the ring was reaped meanwhile, and is a lap further, it is
+    /// not seen any more: look at the ring after each spin.
+    pub fn spin(&self, looks: usize) {
+        for _ in 0..looks {
+            if stamped::load(&self.completions, self.base, self.stamp).is_some() {
+                return;
+            }
+            core::hint::spin_loop();
+        }
+    }
 }
 
 /// The host's side of one ring. One owner publishes and reaps.
@@ -199,21 +222,14 @@ struct Occupant {
 pub struct Ring<W> {
     geometry: Geometry,
     memory: RingMemory<W>,
-    /// Tickets taken in each partition.
-    taken: [u64; PARTITIONS],
-    /// Tickets below which the device sees all, in each partition: its doorbell.
-    visible: [u64; PARTITIONS],
-    /// Tickets below which nothing is outstanding, in each partition.
-    oldest: [u64; PARTITIONS],
+    fifos: [Fifo; PARTITIONS],
     /// Tickets taken that are not visible, in all partitions.
     unseen: u64,
-    /// What was committed behind a reservation that was not, first ticket to end, in each partition.
-    waiting: [BTreeMap<u64, u64>; PARTITIONS],
-    /// Per slot of the ring.
-    busy: Vec<Option<Occupant>>,
     tenants: Tenants,
     /// Time by the caller's clock, which fills the tenants' token buckets.
     now: Duration,
+    /// Records of the completion ring.
+    records: u32,
     /// Position of the next completion, modulo 2^32.
     head: u32,
     snapshots: u32,
@@ -228,14 +244,11 @@ impl<W: SharedWords> Ring<W> {
         Ring {
             geometry,
             memory,
-            taken: [0; PARTITIONS],
-            visible: [0; PARTITIONS],
-            oldest: [0; PARTITIONS],
+            fifos: Priority::ALL.map(|priority| Fifo::new(geometry.partition(priority))),
             unseen: 0,
-            waiting: [const { BTreeMap::new() }; PARTITIONS],
-            busy: vec![None; geometry.counts().slots as usize],
             tenants: Tenants::new(geometry.counts().tenants),
             now: Duration::ZERO,
+            records: geometry.completion_records(),
             head: 0,
             snapshots: 0,
             closed: false,
@@ -258,21 +271,19 @@ impl<W: SharedWords> Ring<W> {
     /// What has been published until now.
     #[must_use]
     pub fn moment(&self) -> Moment {
-        Moment(self.taken)
+        Moment(self.fifos.each_ref().map(Fifo::taken))
     }
 
     /// Whether all that had been published by then is complete.
     #[must_use]
     pub fn is_past(&self, moment: &Moment) -> bool {
-        moment.0.iter().zip(&self.oldest).all(|(taken, oldest)| taken <= oldest)
+        moment.0.iter().zip(&self.fifos).all(|(taken, fifo)| *taken <= fifo.oldest())
     }
 
     /// How many more slots a partition takes before one of its oldest must be reaped. Costs the same whatever the length of the ring.
     #[must_use]
     pub fn free(&self, priority: Priority) -> u32 {
-        let since_oldest = self.taken[priority.index()] - self.oldest[priority.index()];
-        // More only if a device completed what it could not see yet.
-        self.geometry.partition(priority).length.saturating_sub(since_oldest as u32)
+        self.fifos[priority.index()].free()
     }
 
     /// Publishes one slot.
@@ -301,14 +312,14 @@ impl<W: SharedWords> Ring<W> {
     /// [`PublishError`]; nothing was changed.
     pub fn reserve(&mut self, priority: Priority, slots: &[Slot]) -> Result<Reservation, PublishError> {
         self.check(priority, slots)?;
-        let partition = self.geometry.partition(priority);
-        let first = self.taken[priority.index()];
-        let end = first + slots.len() as u64;
-        for ((place, _), slot) in partition.places(first..end).zip(slots) {
-            self.busy[place as usize] = Some(Occupant { tenant: slot.tenant, abandoned: false });
-            self.tenants.published(slot.tenant, self.now);
+        let fifo = &mut self.fifos[priority.index()];
+        let first = fifo.taken();
+        for run in slots.chunk_by(|one, next| one.tenant == next.tenant) {
+            let tenant = run[0].tenant;
+            fifo.take(run.len(), Occupant { tenant: tenant as u16, abandoned: false });
+            self.tenants.published(tenant, run.len() as u64, self.now);
         }
-        self.taken[priority.index()] = end;
+        let end = fifo.taken();
         self.unseen += slots.len() as u64;
         self.tally.published += slots.len() as u64;
         Ok(Reservation { priority, tickets: first..end })
@@ -318,11 +329,12 @@ impl<W: SharedWords> Ring<W> {
     /// were committed or abandoned. Does nothing once the tickets were [cancelled](Self::cancel_outstanding).
     pub fn commit(&mut self, reservation: Reservation, slots: &[Slot]) {
         let Reservation { priority, tickets } = reservation;
-        if tickets.start < self.visible[priority.index()] {
+        let fifo = &self.fifos[priority.index()];
+        if tickets.start < fifo.visible() {
             return;
         }
-        let partition = self.geometry.partition(priority);
-        for (((place, sequence), ticket), slot) in partition.places(tickets.clone()).zip(tickets.clone()).zip(slots) {
+        let places = fifo.partition().places(tickets.clone());
+        for (((place, sequence), ticket), slot) in places.zip(tickets.clone()).zip(slots) {
             self.write(place, sequence, ticket, slot);
         }
         self.memory.slots.publish_fence();
@@ -332,12 +344,13 @@ impl<W: SharedWords> Ring<W> {
     /// Gives a reservation up: its slots run as NOPs that nobody hears of, and count as cancelled.
     pub fn abandon(&mut self, reservation: Reservation) {
         let Reservation { priority, tickets } = &reservation;
-        let partition = self.geometry.partition(*priority);
+        let fifo = &mut self.fifos[priority.index()];
         let mut nops = Vec::new();
-        for ticket in tickets.clone() {
-            if let Some(occupant) = &mut self.busy[partition.slot(ticket) as usize] {
+        // Nothing is left of tickets that were cancelled.
+        for ticket in tickets.start.max(fifo.visible())..tickets.end {
+            if let Some(occupant) = fifo.occupant(ticket) {
                 occupant.abandoned = true;
-                nops.push(Slot { tenant: occupant.tenant, ..Slot::new(Operation::Nop) });
+                nops.push(Slot { tenant: occupant.tenant.into(), ..Slot::new(Operation::Nop) });
             }
         }
         self.commit(reservation, &nops);
@@ -345,22 +358,13 @@ impl<W: SharedWords> Ring<W> {
 
     /// Rings the doorbell for the tickets and for what waits behind them, or lets them wait for those before them.
     fn show(&mut self, priority: Priority, tickets: Range<u64>) {
-        let index = priority.index();
-        if tickets.is_empty() {
-            return;
+        let fifo = &mut self.fifos[priority.index()];
+        let before = fifo.visible();
+        if let Some(doorbell) = fifo.show(tickets) {
+            self.unseen -= fifo.visible() - before;
+            self.memory.control.store(DOORBELLS as usize + priority.index(), doorbell);
+            self.memory.control.publish_fence();
         }
-        if tickets.start != self.visible[index] {
-            self.waiting[index].insert(tickets.start, tickets.end);
-            return;
-        }
-        let mut end = tickets.end;
-        while let Some(next) = self.waiting[index].remove(&end) {
-            end = next;
-        }
-        self.unseen -= end - self.visible[index];
-        self.visible[index] = end;
-        self.memory.control.store(DOORBELLS as usize + index, self.geometry.partition(priority).wire(end));
-        self.memory.control.publish_fence();
     }
 
     /// Publishes all slots and a FENCE behind them, or nothing; the last ticket is the fence's. Without slots it is a fence alone.
@@ -377,34 +381,31 @@ impl<W: SharedWords> Ring<W> {
     /// Writes a slot, its sequence last. The doorbell, behind a fence, is what shows it to the device; so the words may reach memory
     /// together, as write-combined ones do best.
     fn write(&self, place: u32, sequence: u32, ticket: u64, slot: &Slot) {
-        let mut slot = *slot;
+        let mut words = slot.to_words();
+        words[0] = sequence;
         if slot.operation == Operation::Fence.code() {
-            slot.args[0] = ticket as u32;
+            words[FENCE_TICKET] = ticket as u32;
         }
-        let base = self.slot_word(place);
-        self.memory.slots.store_words(base + 1, &slot.to_words()[1..]);
-        self.memory.slots.store(base, sequence);
+        self.memory.slots.store_line(self.slot_word(place), &words);
     }
 
     fn check(&self, priority: Priority, slots: &[Slot]) -> Result<(), PublishError> {
         if self.closed {
             return Err(PublishError::Closed);
         }
-        let partition = self.geometry.partition(priority);
-        if slots.len() > partition.length as usize {
-            return Err(PublishError::TooMany { priority, given: slots.len(), length: partition.length });
+        let fifo = &self.fifos[priority.index()];
+        let length = fifo.partition().length;
+        if slots.len() > length as usize {
+            return Err(PublishError::TooMany { priority, given: slots.len(), length });
         }
-        let tenants = self.geometry.counts().tenants;
-        let first = self.taken[priority.index()];
-        let places = partition.places(first..first + slots.len() as u64);
+        let (tenants, free) = (self.geometry.counts().tenants, fifo.free() as usize);
         let mut batch = BTreeMap::new();
-        for (index, ((place, _), slot)) in places.zip(slots).enumerate() {
+        for (index, slot) in slots.iter().enumerate() {
             slot.validate(tenants).map_err(|source| PublishError::Slot { index, source })?;
             let admitted = self.tenants.admit(slot, &mut batch, self.now);
             admitted.map_err(|source| PublishError::Tenant { index, source })?;
-            if self.busy[place as usize].is_some() {
-                let ticket = first + index as u64 - u64::from(partition.length);
-                return Err(PublishError::Occupied { priority, index: place, ticket });
+            if index == free {
+                return Err(PublishError::Occupied { priority, index: fifo.oldest_slot(), ticket: fifo.oldest() });
             }
         }
         Ok(())
@@ -423,9 +424,14 @@ impl<W: SharedWords> Ring<W> {
             let (base, stamp) = self.next_completion();
             let Some(record) = stamped::load(&self.memory.completions, base, stamp) else { return Ok(None) };
             self.head = self.head.wrapping_add(1);
-            let (completion, occupant) = self.accept(WireCompletion::decode(&record)?)?;
-            let Occupant { tenant, abandoned } = occupant;
-            let (done, faulted, cancelled) = match completion.status {
+            let wire = WireCompletion::decode(&record)?;
+            let fifo = &mut self.fifos[wire.priority.index()];
+            // Whose slot it was the host knows itself; what the device says of it is not asked.
+            let Some((number, Occupant { tenant, abandoned })) = fifo.end(wire.wire_ticket) else {
+                let (priority, visible) = (wire.priority, fifo.visible());
+                return Err(ReapError::Ticket { priority, wire: wire.wire_ticket, visible });
+            };
+            let (done, faulted, cancelled) = match wire.status {
                 _ if abandoned => (0, 0, 1),
                 Status::Done => (1, 0, 0),
                 Status::Faulted => (0, 1, 0),
@@ -433,48 +439,10 @@ impl<W: SharedWords> Ring<W> {
             self.tally.done += done;
             self.tally.faulted += faulted;
             self.tally.cancelled += cancelled;
-            self.tenants.finished(&self.memory.control, tenant, done, faulted);
+            self.tenants.finished(&self.memory.control, tenant.into(), done, faulted);
             if !abandoned {
-                return Ok(Some(completion));
+                return Ok(Some(Completion::of(&wire, number)));
             }
-        }
-    }
-
-    /// Finds the outstanding slot that a completion belongs to, and frees its place.
-    fn accept(&mut self, wire: WireCompletion) -> Result<(Completion, Occupant), ReapError> {
-        let priority = wire.priority;
-        let partition = self.geometry.partition(priority);
-        let visible = self.visible[priority.index()];
-        let number = partition.widen(wire.wire_ticket, visible);
-        // Whose slot it was the host knows itself; what the device says of it is not asked.
-        let place = partition.first + wire.wire_ticket.checked_rem(partition.length).unwrap_or(0);
-        let occupant = number.and_then(|_| self.busy[place as usize].take());
-        let (Some(number), Some(occupant)) = (number, occupant) else {
-            return Err(ReapError::Ticket { priority, wire: wire.wire_ticket, visible });
-        };
-        self.pass_over(priority, number, place);
-        let completion = Completion {
-            ticket: Ticket { priority, number },
-            operation: wire.operation,
-            status: wire.status,
-            fault: wire.fault,
-            fault_word: wire.fault_word,
-            results: wire.results,
-            clock: wire.clock,
-        };
-        Ok((completion, occupant))
-    }
-
-    /// If the ticket, whose place is free now, was the oldest one: finds the next that is outstanding. Each is passed over once.
-    fn pass_over(&mut self, priority: Priority, number: u64, mut place: u32) {
-        let partition = self.geometry.partition(priority);
-        let oldest = &mut self.oldest[priority.index()];
-        if number != *oldest {
-            return;
-        }
-        while *oldest < self.taken[priority.index()] && self.busy[place as usize].is_none() {
-            *oldest += 1;
-            place = partition.next(place);
         }
     }
 
@@ -485,12 +453,21 @@ impl<W: SharedWords> Ring<W> {
         stamped::load(&self.memory.completions, base, stamp).is_some()
     }
 
+    /// Somebody who looks for the next completion without the ring.
+    #[must_use]
+    pub fn lookout(&self) -> Lookout<W>
+    where
+        W: Clone,
+    {
+        let (base, stamp) = self.next_completion();
+        Lookout { completions: self.memory.completions.clone(), base, stamp }
+    }
+
     /// Word and stamp of the next completion.
     fn next_completion(&self) -> (usize, u32) {
-        let records = self.geometry.completion_records();
-        let place = self.head & (records - 1);
+        let place = self.head & (self.records - 1);
         let base = HEADER_WORDS + place * stamped::RECORD_BYTES / crate::WORD_BYTES;
-        (base as usize, stamped::stamp(self.head, records))
+        (base as usize, stamped::stamp(self.head, self.records))
     }
 
     /// Tells the ring the time, by any clock that never goes back. Without it no token bucket fills.
@@ -547,20 +524,13 @@ impl<W: SharedWords> Ring<W> {
     pub fn cancel_outstanding(&mut self) -> Vec<Ticket> {
         let mut cancelled = Vec::new();
         for priority in Priority::ALL {
-            let partition = self.geometry.partition(priority);
-            let end = self.taken[priority.index()];
-            for number in end.saturating_sub(u64::from(partition.length))..end {
-                if let Some(occupant) = self.busy[partition.slot(number) as usize].take() {
-                    self.tenants.finished(&self.memory.control, occupant.tenant, 0, 0);
-                    self.tally.cancelled += 1;
-                    cancelled.extend((!occupant.abandoned).then_some(Ticket { priority, number }));
-                }
+            for (number, occupant) in self.fifos[priority.index()].cancel() {
+                self.tenants.finished(&self.memory.control, occupant.tenant.into(), 0, 0);
+                self.tally.cancelled += 1;
+                cancelled.extend((!occupant.abandoned).then_some(Ticket { priority, number }));
             }
-            self.visible[priority.index()] = end;
-            self.oldest[priority.index()] = end;
-            self.unseen = 0;
-            self.waiting[priority.index()].clear();
         }
+        self.unseen = 0;
         cancelled
     }
 

@@ -33,6 +33,9 @@ pub const SLOT_WORDS: u32 = SLOT_BYTES / crate::WORD_BYTES;
 /// Arguments that fit in a slot.
 pub const ARGS: usize = 6;
 
+/// Word of a FENCE's slot that holds the low word of its ticket: its first argument.
+pub(crate) const FENCE_TICKET: usize = 10;
+
 /// Most tiles of one slot: the device counts them in 16 bits, beside a 16-bit generation tag.
 pub const MAX_TILES: u32 = 0xffff;
 
@@ -79,6 +82,7 @@ pub struct Slot {
 }
 
 const _: () = assert!(size_of::<Slot>() == SLOT_BYTES as usize);
+const _: () = assert!(core::mem::offset_of!(Slot, args) == FENCE_TICKET * crate::WORD_BYTES as usize);
 
 /// Why a slot cannot be published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -214,6 +218,7 @@ impl Slot {
     ///
     /// # Errors
     /// [`SlotError`] names the first field that is wrong.
+    #[inline]
     pub fn validate(&self, tenants: u32) -> Result<(), SlotError> {
         if !operation::is_publishable(self.operation) {
             return Err(SlotError::ReservedOperation { code: self.operation });
@@ -224,11 +229,16 @@ impl Slot {
         if self.tenant >= tenants {
             return Err(SlotError::Tenant { given: self.tenant, count: tenants });
         }
+        // Only then there is a program to be decoded; most slots have none.
+        if self.operation != Operation::Packed.code() {
+            return Ok(());
+        }
         self.inner().try_for_each(|inner| inner.map(|_| ()))
     }
 
     /// The slot's words in the order of the table above.
     #[must_use]
+    #[inline]
     pub fn to_words(&self) -> [u32; SLOT_WORDS as usize] {
         zerocopy::transmute!(*self)
     }

@@ -207,11 +207,15 @@ impl Tenants {
     }
 
     /// Whether the slot's tenant may publish it. `batch` counts the slots of each limited tenant that were admitted to the same batch.
+    #[inline]
     pub(crate) fn admit(&self, slot: &Slot, batch: &mut BTreeMap<u32, u64>, now: Duration) -> Result<(), TenantError> {
         let tenant = slot.tenant;
         let entry = self.active(tenant)?;
         let TenantConfig { operations, cap, rate } = entry.config;
-        if let Some(operation) = slot.operations().find(|code| operations & operation_bit(*code) == 0) {
+        // A tenant that may do all is not asked for each operation of its slots.
+        if operations != u32::MAX
+            && let Some(operation) = slot.operations().find(|code| operations & operation_bit(*code) == 0)
+        {
             return Err(TenantError::Denied { tenant, operation });
         }
         if cap.is_none() && rate.is_none() {
@@ -233,25 +237,29 @@ impl Tenants {
         Ok(())
     }
 
-    pub(crate) fn published(&mut self, tenant: u32, now: Duration) {
+    /// Counts slots that were admitted together.
+    pub(crate) fn published(&mut self, tenant: u32, slots: u64, now: Duration) {
         if let Some(entry) = self.entries.get_mut(tenant as usize) {
-            entry.usage.published += 1;
-            entry.usage.outstanding += 1;
+            entry.usage.published += slots;
+            entry.usage.outstanding += slots;
             if let Some(rate) = entry.config.rate {
-                entry.tokens = entry.tokens_at(rate, now).saturating_sub(TOKEN);
+                entry.tokens = entry.tokens_at(rate, now).saturating_sub(slots * TOKEN);
                 entry.counted = now;
             }
         }
     }
 
     /// Counts a slot that is outstanding no more: done, faulted, or cancelled with the whole ring.
+    #[inline]
     pub(crate) fn finished(&mut self, control: &impl SharedWords, tenant: u32, done: u64, faulted: u64) {
         if let Some(entry) = self.entries.get_mut(tenant as usize) {
             entry.usage.outstanding = entry.usage.outstanding.saturating_sub(1);
             entry.usage.done += done;
             entry.usage.faulted += faulted;
+            if entry.state == State::Revoked {
+                self.free_if_quiet(control, tenant);
+            }
         }
-        self.free_if_quiet(control, tenant);
     }
 
     /// A revoked tenant's number is used again only when nothing of it is outstanding.

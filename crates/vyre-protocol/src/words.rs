@@ -5,6 +5,15 @@
 
 use core::ops::Deref;
 
+use crate::stamped::{self, Record};
+
+/// Words of a slot and of a completion, both of which fill a cache line. To move one word by word would be to look anew for each of them
+/// whether it lies inside.
+pub const LINE_WORDS: usize = 16;
+
+/// The words of a line.
+pub type Line = [u32; LINE_WORDS];
+
 /// Words of memory shared with a device or with other threads.
 ///
 /// Indices are in words. Implementations must not panic: a load beyond the end returns 0 and a store beyond the end is
@@ -27,11 +36,16 @@ pub trait SharedWords: Send + Sync {
     /// Stores a word without ordering anything.
     fn store(&self, index: usize, value: u32);
 
-    /// Stores words one behind the other without ordering anything: a line of write-combined memory in one go.
-    fn store_words(&self, index: usize, words: &[u32]) {
-        for (i, word) in words.iter().enumerate() {
-            self.store(index + i, *word);
+    /// Stores a line, its first word last, without ordering anything: write-combined memory takes it in one go.
+    fn store_line(&self, index: usize, line: &Line) {
+        for i in (1..LINE_WORDS).chain([0]) {
+            self.store(index + i, line[i]);
         }
+    }
+
+    /// Loads a line that is a [stamped] record, if it is wholly there.
+    fn load_record(&self, index: usize, stamp: u32) -> Option<Record> {
+        stamped::assemble(stamp, |i| self.load_acquire(index + i))
     }
 
     /// Makes every earlier store of this thread visible before any later one, on write-combined memory too (`sfence` on
@@ -52,8 +66,11 @@ impl<T: Deref<Target: SharedWords> + Send + Sync> SharedWords for T {
     fn store(&self, index: usize, value: u32) {
         self.deref().store(index, value);
     }
-    fn store_words(&self, index: usize, words: &[u32]) {
-        self.deref().store_words(index, words);
+    fn store_line(&self, index: usize, line: &Line) {
+        self.deref().store_line(index, line);
+    }
+    fn load_record(&self, index: usize, stamp: u32) -> Option<Record> {
+        self.deref().load_record(index, stamp)
     }
     fn publish_fence(&self) {
         self.deref().publish_fence();

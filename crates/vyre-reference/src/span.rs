@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use vyre_protocol::words::SharedWords;
+use vyre_protocol::stamped::{self, Record};
+use vyre_protocol::words::{LINE_WORDS, Line, SharedWords};
 
 use crate::sync::{AtomicU32, Ordering, fence};
 
@@ -27,8 +28,16 @@ impl Span {
         Span { block: Arc::clone(&self.block), first: self.first + first, len: len.min(self.len - first) }
     }
 
+    #[inline]
     fn word(&self, index: usize) -> Option<&AtomicU32> {
         if index < self.len { self.block.get(self.first + index) } else { None }
+    }
+
+    /// The words of a line, if all of them lie inside.
+    #[inline]
+    fn line(&self, index: usize) -> Option<&[AtomicU32]> {
+        let end = index.checked_add(LINE_WORDS).filter(|end| *end <= self.len)?;
+        self.block.get(self.first + index..self.first + end)
     }
 
     /// Adds and returns what was there before.
@@ -79,17 +88,33 @@ impl SharedWords for Span {
     fn len(&self) -> usize {
         self.len
     }
+    #[inline]
     fn load_acquire(&self, index: usize) -> u32 {
         self.word(index).map_or(0, |word| word.load(Ordering::Acquire))
     }
+    #[inline]
     fn load(&self, index: usize) -> u32 {
         self.word(index).map_or(0, |word| word.load(Ordering::Relaxed))
     }
+    #[inline]
     fn store(&self, index: usize, value: u32) {
         if let Some(word) = self.word(index) {
             word.store(value, Ordering::Relaxed);
         }
     }
+    #[inline]
+    fn store_line(&self, index: usize, line: &Line) {
+        if let Some(words) = self.line(index) {
+            words.iter().zip(line).skip(1).for_each(|(word, value)| word.store(*value, Ordering::Relaxed));
+            words[0].store(line[0], Ordering::Relaxed);
+        }
+    }
+    #[inline]
+    fn load_record(&self, index: usize, stamp: u32) -> Option<Record> {
+        let words = self.line(index)?;
+        stamped::assemble(stamp, |i| words[i].load(Ordering::Acquire))
+    }
+    #[inline]
     fn publish_fence(&self) {
         fence(Ordering::Release);
     }

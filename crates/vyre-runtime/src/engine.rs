@@ -10,7 +10,8 @@ use vyre_protocol::control::operation_bit;
 use vyre_protocol::header::RegionKind;
 use vyre_protocol::operation::Operation;
 use vyre_protocol::ring::RingMemory;
-use vyre_protocol::words::SharedWords;
+use vyre_protocol::stamped::Record;
+use vyre_protocol::words::{Line, SharedWords};
 use vyre_reference::{Reference, Span, WorkerSpans};
 use vyre_vk::{DeviceKind, DeviceLost, KernelConfig, RelaySpans, Resident, StartTimes, Vulkan};
 
@@ -50,10 +51,16 @@ impl SharedWords for Words {
             Words::Device(words) => words.store(index, value),
         }
     }
-    fn store_words(&self, index: usize, words: &[u32]) {
+    fn store_line(&self, index: usize, line: &Line) {
         match self {
-            Words::Host(all) => all.store_words(index, words),
-            Words::Device(all) => all.store_words(index, words),
+            Words::Host(words) => words.store_line(index, line),
+            Words::Device(words) => words.store_line(index, line),
+        }
+    }
+    fn load_record(&self, index: usize, stamp: u32) -> Option<Record> {
+        match self {
+            Words::Host(words) => words.load_record(index, stamp),
+            Words::Device(words) => words.load_record(index, stamp),
         }
     }
     fn publish_fence(&self) {

@@ -1,19 +1,43 @@
 //! Completions that were reaped while somebody waited for another.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 
 use vyre_protocol::ring::{Completion, Ticket};
 
 /// Completions in the order in which they came, each found by its ticket too.
 #[derive(Default)]
 pub(crate) struct Passed {
-    completions: HashMap<Ticket, Completion>,
+    completions: HashMap<Ticket, Completion, BuildHasherDefault<TicketHasher>>,
     /// May name tickets that were taken.
     order: VecDeque<Ticket>,
 }
 
 /// Names of taken tickets that may pile up before they are cleared away.
 const STALE: usize = 64;
+
+/// Multiplies by an odd number with its bits spread, as Fibonacci hashing does. The host counts tickets itself, so nobody can choose
+/// them to collide, and where many wait each completion is hashed three times while the others want the runtime.
+#[derive(Default)]
+struct TicketHasher(u64);
+
+impl Hasher for TicketHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64((*byte).into()));
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = (self.0.rotate_left(5) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write_isize(&mut self, discriminant: isize) {
+        self.write_u64(discriminant as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 impl Passed {
     pub(crate) fn push(&mut self, completion: Completion) {

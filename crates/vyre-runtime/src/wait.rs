@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use vyre_protocol::header::RegionKind;
 use vyre_protocol::operation::leaves_bulk;
-use vyre_protocol::ring::{Completion, Ticket};
+use vyre_protocol::ring::{Completion, Lookout, Ticket};
 use vyre_protocol::status::OBSERVABLES;
 use vyre_protocol::words::SharedWords;
 
-use crate::engine::{BulkVisibility, EngineKind};
+use crate::engine::{BulkVisibility, EngineKind, Words};
 use crate::error::WaitError;
 use crate::options::WaitPolicy;
 use crate::runtime::Runtime;
@@ -123,6 +123,10 @@ impl Runtime {
     /// Whether looking for completions would find one, or that there will be none.
     pub(crate) fn has_news(&self) -> bool {
         self.ring.has_completion() || self.may_deliver_held() || self.engine.health().is_err()
+    }
+
+    pub(crate) fn lookout(&self) -> Lookout<Words> {
+        self.ring.lookout()
     }
 
     fn may_deliver_held(&self) -> bool {

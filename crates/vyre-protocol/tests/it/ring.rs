@@ -192,6 +192,21 @@ fn nonsense_from_the_device_is_a_typed_error_and_passed_over() {
 }
 
 #[test]
+fn a_completed_ticket_that_comes_again_does_not_end_the_one_that_has_its_place() {
+    let (mut ring, memory) = ring(5);
+    ring.publish(Priority::High, &NOP).unwrap();
+    complete(&ring, &memory, 0, Priority::High, 0);
+    ring.reap().unwrap().unwrap();
+    let reservation = ring.reserve(Priority::High, &[NOP]).unwrap();
+    complete(&ring, &memory, 1, Priority::High, 0);
+    assert_eq!(ring.reap(), Err(ReapError::Ticket { priority: Priority::High, wire: 0, visible: 1 }));
+    ring.commit(reservation, &[NOP]);
+    complete(&ring, &memory, 2, Priority::High, 1);
+    assert_eq!(ring.reap().unwrap().unwrap().ticket.number, 1);
+    assert_eq!(ring.free(Priority::High), 1);
+}
+
+#[test]
 fn thousands_of_laps_keep_tickets_and_stamps_apart() {
     let (mut ring, memory) = ring(5);
     for number in 0..20_000_u32 {

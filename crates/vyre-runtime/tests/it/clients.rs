@@ -108,6 +108,29 @@ pub(crate) fn a_stalled_producer_delays_only_its_partition(open: Open) {
     end(&client);
 }
 
+pub(crate) fn somebody_goes_on_looking_when_who_looked_has_left(open: Open) {
+    let client = Client::new(open(&options(320, None)));
+    let never = client.reserve(Priority::Low, &[NOP]).unwrap();
+    let late = client.reserve(Priority::Normal, &[NOP, NOP]).unwrap();
+    let (lost, tickets) = (never.tickets().next().unwrap(), late.tickets().collect::<Vec<_>>());
+    let short = Duration::from_millis(30);
+    std::thread::scope(|scope| {
+        // The first one looks, the others sleep, and each ticket has one who waits for it.
+        let first = scope.spawn(|| client.wait(lost, short));
+        let others: Vec<_> = tickets.iter().map(|ticket| scope.spawn(|| client.wait(*ticket, LONG))).collect();
+        assert!(matches!(first.join().unwrap(), Err(WaitError::Timeout { .. })));
+        std::thread::sleep(short);
+        let start = Instant::now();
+        late.publish();
+        for (other, ticket) in others.into_iter().zip(&tickets) {
+            assert_eq!(other.join().unwrap().unwrap().ticket, *ticket);
+        }
+        assert!(start.elapsed() < LONG / 2, "nobody looked until the time was up");
+    });
+    never.publish();
+    end(&client);
+}
+
 pub(crate) fn a_producer_that_dies_is_cleaned_up(open: Open) {
     let client = Client::new(open(&options(320, None)));
     let memory = client.with(|runtime| runtime.allocate(4, MemoryUse::Local)).unwrap();

@@ -114,6 +114,7 @@ conformance! {
     clients::a_stalled_producer_delays_only_its_partition,
     clients::a_producer_that_dies_is_cleaned_up,
     clients::a_thousand_tickets_cost_one_wait,
+    clients::somebody_goes_on_looking_when_who_looked_has_left,
     clients::s10_f34_threads_register_distinct_tenants,
     dispatch::a8_a11_a_mirror_is_run_and_its_results_are_swapped_in,
     dispatch::a12_after_a_shutdown_the_same_mirror_is_dispatched_again,
