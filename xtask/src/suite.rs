@@ -21,7 +21,7 @@ pub struct Arguments {
     tier: Option<String>,
 }
 
-const TIERS: [&str; 6] = ["pure", "loom", "spirv", "lavapipe", "swiftshader", "gpu"];
+const TIERS: [&str; 7] = ["pure", "loom", "spirv", "lavapipe", "swiftshader", "branches", "gpu"];
 
 /// Longest time for each model, where `VYRE_LOOM_SECONDS` does not say another.
 const LOOM_SECONDS: u64 = 20;
@@ -104,6 +104,10 @@ fn run_tier(tier: &str, vulkan: &Vulkan, counts: &mut Counts) -> Outcome {
             (_, None) => missing("the validation layer"),
             (Some(driver), Some(layers)) => test(&mut device_tests("swiftshader", Some(driver), Some(layers)), counts),
         },
+        "branches" => match &vulkan.swiftshader {
+            None => missing("SwiftShader"),
+            Some(driver) => test(&mut branching_tests(driver), counts),
+        },
         _ => match gpu() {
             Err(why) => Outcome::Skipped(why),
             Ok(()) => test(&mut device_tests("gpu", None, vulkan.layers.as_deref()), counts),
@@ -142,6 +146,30 @@ fn models() -> Command {
         "--",
         "--nocapture",
     ]);
+    command
+}
+
+/// What of the tests runs through that.
+const BRANCHING: [&str; 9] = [
+    "once::device::dot",
+    "once::device::generated_programs",
+    "once::device::histogram",
+    "once::device::saxpy",
+    "two_workers::device::a_program_runs",
+    "two_workers::device::hostile_programs",
+    "two_workers::device::lanes_",
+    "two_workers::device::s10_f39",
+    "two_workers::device::tiles_of_slots",
+];
+
+/// The code that only GPUs run, which branch: the interpreter's short ways, the pauses of idle workers and their waking. SwiftShader is told
+/// that it is one.
+fn branching_tests(driver: &Path) -> Command {
+    let mut command = cargo();
+    command.env("VK_DRIVER_FILES", driver).env("VK_ICD_FILENAMES", driver);
+    command.env("VYRE_TEST_DEVICE", "swiftshader").env("VYRE_TREAT_AS_GPU", "1");
+    command.args(["test", "--locked", "-p", "vyre-runtime", "--tests", "--", "--ignored", "--test-threads=1"]);
+    command.args(BRANCHING);
     command
 }
 
