@@ -149,8 +149,8 @@ pub const fn leaves_bulk(code: u32) -> bool {
     )
 }
 
-/// Operations that a kernel holds if nobody asks for others: all but EXEC. Its interpreter takes 19 KiB of a worker's shared memory, and
-/// llvmpipe runs through it in each turn.
+/// Operations that a kernel holds if nobody asks for others: all but EXEC. Its interpreter takes most of the registers that a GPU's
+/// workers have, and llvmpipe runs through it in each turn.
 pub const DEFAULT_OPERATIONS: u32 = !(1 << Operation::Exec.code());
 
 /// Largest tile of FILL and COPY in bytes. A tile is the unit between two looks at more urgent work, and bounds the fuel that

@@ -51,8 +51,7 @@ impl fmt::Display for DeviceKind {
 pub struct DeviceQuirks {
     /// Lanes of a worker.
     pub lanes: u32,
-    /// The same where its kernel has EXEC. What a program keeps in shared memory does not grow with them, and more of them hide each other's
-    /// waiting; beyond a quarter of a group they would have nothing to do.
+    /// The same where its kernel has EXEC. More of them hide each other's waiting; beyond a quarter of a group they would have nothing to do.
     pub program_lanes: u32,
     /// Most loop iterations of one invocation, all loops together; `None` where the driver does not cut loops.
     pub fuel_limit: Option<u32>,
