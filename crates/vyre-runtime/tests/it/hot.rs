@@ -2,17 +2,21 @@
 
 use std::time::Duration;
 
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 use vyre_runtime::protocol::completion::Status;
 use vyre_runtime::protocol::fault::Fault;
 use vyre_runtime::protocol::geometry::Priority;
 use vyre_runtime::protocol::operation::Operation;
 use vyre_runtime::protocol::slot::Slot;
-use vyre_runtime::protocol::vir0::{GROUP, Program, assemble, disassemble};
-use vyre_runtime::vk::MemoryUse;
+use vyre_runtime::protocol::vir0::{GROUP, Opcode, Program, assemble, disassemble};
+use vyre_runtime::vk::{DeviceKind, MemoryUse};
 use vyre_runtime::{Bindings, EngineKind, HotPolicy, LoadedProgram, Options, ProgramState, Resource, Runtime};
 
 use crate::Open;
 use crate::cases::{end, noise, run};
+use crate::generate::Gene;
 use crate::programs::{bytes, options, words};
 
 /// Longest time for a kernel. A software device compiles for long, and shares the processors.
@@ -130,6 +134,37 @@ pub(crate) fn hot_programs_of_the_library_leave_the_same_bytes(open: Open) {
     ];
     let outcomes = compare(open, &cases);
     assert!(outcomes.iter().all(|outcome| outcome.0 == Status::Done));
+}
+
+/// Generated programs, six to a kernel. Where LLVM compiles, one takes minutes, so software devices show what they can by the tests beside
+/// this one, and it says so.
+pub(crate) fn hot_generated_programs_leave_the_same_bytes(open: Open) {
+    let runtime = open(&options());
+    let kind = runtime.engine().kind;
+    end(runtime);
+    if matches!(kind, EngineKind::Reference | EngineKind::Vulkan(DeviceKind::Software)) {
+        eprintln!("generated programs become hot on GPUs only: this is {kind:?}");
+        return;
+    }
+    let kernels = std::env::var("VYRE_KERNELS").ok().and_then(|count| count.parse().ok()).unwrap_or(3);
+    let mut runner = TestRunner::deterministic();
+    let genes = prop::collection::vec(any::<Gene>(), 0..40);
+    let mut ended = [0; 2];
+    for _ in 0..kernels {
+        let programs =
+            std::iter::repeat_with(|| crate::generate::program(&genes.new_tree(&mut runner).unwrap().current()));
+        let prints = |program: &Program| program.parts().code.iter().any(|line| line.opcode == Opcode::Printf);
+        let cases: Vec<_> = programs.filter(|program| !prints(program)).map(generated).take(6).collect();
+        compare(open, &cases).iter().for_each(|outcome| ended[usize::from(outcome.0 == Status::Done)] += 1);
+    }
+    let [faulted, done] = ended;
+    eprintln!("{done} generated programs ended and {faulted} faulted as code of the kernel as they do interpreted");
+    assert!(faulted + done == 6 * kernels && done > 0);
+}
+
+/// A generated program over one tile.
+fn generated(program: Program) -> Case {
+    Case { program, parameters: vec![17, 0x8000_0001], items: GROUP, span: GROUP }
 }
 
 /// One program that stores now and then and ends with all sorts of fuel, and accesses outside.

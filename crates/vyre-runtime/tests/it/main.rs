@@ -159,6 +159,7 @@ on_every_engine! { DEFAULT, once:
     programs::programs_come_and_go_while_work_runs,
     hot::hot_programs_of_the_library_leave_the_same_bytes,
     hot::hot_programs_fault_where_the_interpreter_does,
+    hot::hot_generated_programs_leave_the_same_bytes,
     hot::a_program_becomes_hot_while_work_runs,
     hot::what_is_not_hot_says_why,
     library::saxpy,
