@@ -149,7 +149,7 @@ fn models() -> Command {
     command
 }
 
-/// What of the tests runs through that.
+/// Tests of the code that only GPUs run, whose workers branch.
 const BRANCHING: [&str; 9] = [
     "once::device::dot",
     "once::device::generated_programs",
@@ -162,8 +162,7 @@ const BRANCHING: [&str; 9] = [
     "two_workers::device::tiles_of_slots",
 ];
 
-/// The code that only GPUs run, which branch: the interpreter's short ways, the pauses of idle workers and their waking. SwiftShader is told
-/// that it is one.
+/// Them, on SwiftShader that is told that it is a GPU: the interpreter's short ways, the pauses of idle workers and their waking.
 fn branching_tests(driver: &Path) -> Command {
     let mut command = cargo();
     command.env("VK_DRIVER_FILES", driver).env("VK_ICD_FILENAMES", driver);

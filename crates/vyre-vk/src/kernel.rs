@@ -27,13 +27,13 @@ pub(crate) const SPIRV: [&[u8]; 3] = [
     include_bytes!("../spirv/resident_int64.spv"),
     include_bytes!("../spirv/resident_int64_clock.spv"),
 ];
-const ECHO: &[u8] = include_bytes!("../spirv/echo.spv");
 /// The same with EXEC, and with what translated programs are made of.
 const EXEC: [&[u8]; 3] = [
     include_bytes!("../spirv/exec.spv"),
     include_bytes!("../spirv/exec_int64.spv"),
     include_bytes!("../spirv/exec_int64_clock.spv"),
 ];
+const ECHO: &[u8] = include_bytes!("../spirv/echo.spv");
 const PLAIN: &[u8] = include_bytes!("../spirv/plain.spv");
 const PLAIN_INT64: &[u8] = include_bytes!("../spirv/plain_int64.spv");
 
