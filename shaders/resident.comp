@@ -79,6 +79,10 @@ void load_claimed(Worker worker, Claim claim) {
 }
 
 // Claims a tile of the slot at the front of a partition and runs it. Gives whether there was one.
+#ifdef VYRE_SCALARS
+// This kernel leaves all but scalar slots to the one that takes its place.
+uint run_tile(inout Worker worker, Look look, Claim claim) { return 0u; }
+#else
 uint run_tile(inout Worker worker, Look look, Claim claim) {
     load_claimed(worker, claim);
     uint taken = take_tile(worker, claim);
@@ -102,6 +106,7 @@ uint run_tile(inout Worker worker, Look look, Claim claim) {
     }
     return min(taken, 1u);
 }
+#endif
 
 void enter() {
     load_geometry();

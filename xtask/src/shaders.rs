@@ -18,7 +18,7 @@ type Variant = (&'static str, &'static str, &'static [&'static str]);
 
 /// A module: its name, the source that is compiled, which includes the others, and flags beside the common ones. `--ku`: functions that
 /// nothing calls stay.
-const VARIANTS: [Variant; 14] = [
+const VARIANTS: [Variant; 17] = [
     ("resident", "resident.comp", &[]),
     ("resident_int64", "resident.comp", &["-DVYRE_INT64=1"]),
     ("resident_int64_clock", "resident.comp", &["-DVYRE_INT64=1", "-DVYRE_CLOCK=1"]),
@@ -29,6 +29,9 @@ const VARIANTS: [Variant; 14] = [
         "resident.comp",
         &["--ku", "-DVYRE_EXEC=1", "-DVYRE_HOT=1", "-DVYRE_INT64=1", "-DVYRE_CLOCK=1"],
     ),
+    ("scalars", "resident.comp", &["-DVYRE_SCALARS=1"]),
+    ("scalars_int64", "resident.comp", &["-DVYRE_SCALARS=1", "-DVYRE_INT64=1"]),
+    ("scalars_int64_clock", "resident.comp", &["-DVYRE_SCALARS=1", "-DVYRE_INT64=1", "-DVYRE_CLOCK=1"]),
     ("plain", "plain.comp", &[]),
     ("plain_int64", "plain.comp", &["-DVYRE_INT64=1"]),
     ("echo", "echo.comp", &[]),

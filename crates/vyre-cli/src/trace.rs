@@ -14,7 +14,7 @@ use vyre_runtime::protocol::slot::Slot;
 use vyre_runtime::vk::MemoryUse;
 use vyre_runtime::{EngineKind, FileHasher, HashOptions, Options, Runtime, Trace};
 
-use crate::bench::await_park;
+use crate::bench::{await_park, whole_kernel};
 use crate::{DeviceArgument, Failure, exit_code, hash, interrupt};
 
 #[derive(clap::Args)]
@@ -77,7 +77,7 @@ impl Arguments {
             workers: self.workers,
             operations: mask(operations),
             trace_events: self.events as usize,
-            ..Options::new(counts)?
+            ..whole_kernel(counts)?
         };
         options.park_after = park_after.unwrap_or(options.park_after);
         let runtime = Runtime::open(&self.device.choice(), &options)?;

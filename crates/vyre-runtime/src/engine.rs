@@ -203,6 +203,7 @@ impl Engine {
                     operations: options.operations | litmus,
                     custom: options.custom.as_ref().map(|custom| custom.kernel.clone()),
                     quantum_fuel: options.quantum_fuel,
+                    start_small: options.start_small,
                     trace,
                 };
                 let mut resident = vulkan.open(index, &config)?;

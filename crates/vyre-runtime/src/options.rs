@@ -25,6 +25,10 @@ pub struct Options {
     /// Fuel of each quantum in loop iterations; less than one action with the dearest tile needs becomes that. `None` steers it by the
     /// time that quanta take. For tests and measurements.
     pub quantum_fuel: Option<u32>,
+    /// Begins with a small kernel where workers are host threads and compilers are slow: scalar slots run after a fifth of the time, while the
+    /// kernel with all operations is built in the background. Slots of other operations wait for that, for seconds if no cache has it. Else
+    /// [`Runtime::open`](crate::Runtime::open) takes that time, as it does for a kernel without scalar operations.
+    pub start_small: bool,
     /// How a client waits for a completion.
     pub wait: WaitPolicy,
     /// Most events that [`Runtime::take_trace`](crate::Runtime::take_trace) hands out at once; with 0 nothing is recorded, and a
@@ -92,6 +96,7 @@ impl Options {
             operations: DEFAULT_OPERATIONS,
             custom: None,
             quantum_fuel: None,
+            start_small: true,
             wait: WaitPolicy::default(),
             trace_events: 0,
             hot: HotPolicy::default(),

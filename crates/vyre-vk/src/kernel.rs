@@ -7,8 +7,10 @@
 //! and its checksums say that it is what was validated then.
 #![allow(unsafe_code, reason = "calls Vulkan; see the Safety section above")]
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ash::vk;
 use vyre_protocol::control::operation_bit;
@@ -37,6 +39,12 @@ const ECHO: &[u8] = include_bytes!("../spirv/echo.spv");
 const PLAIN: &[u8] = include_bytes!("../spirv/plain.spv");
 const PLAIN_INT64: &[u8] = include_bytes!("../spirv/plain_int64.spv");
 
+/// The same without all but scalar slots.
+const SCALARS: [&[u8]; 3] = [
+    include_bytes!("../spirv/scalars.spv"),
+    include_bytes!("../spirv/scalars_int64.spv"),
+    include_bytes!("../spirv/scalars_int64_clock.spv"),
+];
 /// Whether the operations have EXEC among them.
 fn runs_programs(operations: u32) -> bool {
     operations & operation_bit(Operation::Exec.code()) != 0
@@ -78,20 +86,32 @@ impl Drop for Kernel {
 }
 
 impl Kernel {
-    /// Compiles the resident kernel with the operations of the configuration; with its `trace` each tile leaves a record.
-    pub(crate) fn resident(gpu: &Arc<Gpu>, config: &KernelConfig) -> Result<Kernel, VulkanError> {
+    /// The module of the resident kernel with all operations of the configuration, and which of them it has.
+    pub(crate) fn module<'a>(gpu: &Gpu, config: &'a KernelConfig) -> (Cow<'a, [u32]>, u32) {
         let variant = variant(gpu);
         match &config.custom {
             Some(custom) => {
                 let operations = config.operations & (custom.mask() | !CUSTOM_MASK);
-                Self::of_module(gpu, custom.module(variant), operations, config.trace)
+                (Cow::Borrowed(custom.module(variant)), operations)
             }
             None => {
                 let modules = if runs_programs(config.operations) { EXEC } else { SPIRV };
-                let words = module_words(modules[variant]);
-                Self::of_module(gpu, &words, config.operations & !CUSTOM_MASK, config.trace)
+                (Cow::Owned(module_words(modules[variant])), config.operations & !CUSTOM_MASK)
             }
         }
+    }
+
+    /// Compiles that module; with the configuration's `trace` each tile leaves a record.
+    pub(crate) fn resident(gpu: &Arc<Gpu>, config: &KernelConfig) -> Result<Kernel, VulkanError> {
+        let (words, operations) = Self::module(gpu, config);
+        Self::of_module(gpu, &words, operations, config.trace)
+    }
+
+    /// Compiles the kernel of a small start: it runs scalar slots as [`resident`](Self::resident) does, with the same fuel, and leaves all
+    /// others to that.
+    pub(crate) fn scalars(gpu: &Arc<Gpu>, config: &KernelConfig) -> Result<Kernel, VulkanError> {
+        let (_, operations) = Self::module(gpu, config);
+        Self::of_module(gpu, &module_words(SCALARS[variant(gpu)]), operations, config.trace)
     }
 
     /// The module of a resident kernel with these programs translated, and what became of them.
@@ -206,8 +226,10 @@ impl<'a> PipelineCache<'a> {
         if data.len() == self.loaded {
             return;
         }
-        // Written beside and renamed, so that another process never reads half a file.
-        let beside = path.with_extension(format!("{}.tmp", std::process::id()));
+        // Written beside and renamed, so that nobody else reads half a file.
+        static SAVED: AtomicU64 = AtomicU64::new(0);
+        let number = SAVED.fetch_add(1, Ordering::Relaxed);
+        let beside = path.with_extension(format!("{}-{number}.tmp", std::process::id()));
         let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
         let saved = folder.and_then(|()| std::fs::write(&beside, data)).and_then(|()| std::fs::rename(&beside, path));
         if let Err(error) = saved {

@@ -14,6 +14,7 @@
 //!
 //! Every file that calls Vulkan says why it may in its own header. Nothing in this crate lends mapped memory as a slice.
 
+mod builds;
 mod custom;
 mod device;
 mod echo;
@@ -32,12 +33,13 @@ mod resident;
 mod rival;
 mod start;
 
+pub use builds::{HotBuild, HotError};
 pub use custom::{CustomError, CustomKernel};
 pub use device::{DeviceKind, DeviceQuirks, DeviceReport, MemoryPlan};
 pub use echo::Echo;
 pub use error::{DeviceLost, ImportError, LoadError, MemoryError, OpenError, VulkanError};
 pub use handwritten::{HandWork, HandWritten};
-pub use hot::{HotBuild, HotError, HotProgram, MAX_HOT_PROGRAMS, Untranslatable};
+pub use hot::{HotProgram, MAX_HOT_PROGRAMS, Untranslatable};
 pub use instance::Vulkan;
 pub use memory::{Buffer, MemoryUse};
 pub use plain::{Bulk, Parts, PlainDevice, PlainError, Recorded};

@@ -14,10 +14,10 @@ use vyre_protocol::control::{COMMAND, Command};
 use vyre_protocol::launch::{Launch, TURN_FUEL};
 use vyre_protocol::words::SharedWords;
 
+use crate::builds::Newest;
 use crate::device::DeviceQuirks;
 use crate::error::{DeviceLost, VulkanError};
 use crate::gpu::{Gpu, lock};
-use crate::hot::Newest;
 use crate::kernel::Kernel;
 use crate::parking::Parking;
 use crate::quantum;
@@ -123,9 +123,8 @@ impl Relay {
     pub(crate) fn start(work: Work) -> Result<Relay, VulkanError> {
         let shared = Arc::new(Shared::default());
         let control = work.control.clone();
-        let inner = Arc::clone(&shared);
-        let thread =
-            std::thread::Builder::new().name("vyre-relay".into()).spawn(move || Runner::new(work, inner).run());
+        let runner = Runner::new(work, Arc::clone(&shared))?;
+        let thread = std::thread::Builder::new().name("vyre-relay".into()).spawn(move || runner.run());
         let out_of_threads =
             |_| VulkanError { call: "starting the relay's thread", result: ash::vk::Result::ERROR_OUT_OF_HOST_MEMORY };
         Ok(Relay { shared, control, thread: Some(thread.map_err(out_of_threads)?) })
@@ -203,10 +202,10 @@ struct Runner {
 }
 
 impl Runner {
-    fn new(work: Work, shared: Arc<Shared>) -> Self {
+    fn new(work: Work, shared: Arc<Shared>) -> Result<Self, VulkanError> {
         let report = &work.gpu.report;
         let limit = report.quirks.fuel_limit.unwrap_or(u32::MAX);
-        let kernel = work.newest.get();
+        let kernel = work.newest.get()?;
         let tile = kernel.tile_fuel;
         let timed = work.fuel.is_none() && report.ends_by_clock();
         let length = match work.fuel {
@@ -215,7 +214,7 @@ impl Runner {
             None => fuel_within(&report.quirks, tile, FIRST_FUEL),
         };
         let flight = std::collections::VecDeque::new();
-        Runner { work, kernel, shared, timed, length, flight, last_end: Instant::now(), idle_since: None }
+        Ok(Runner { work, kernel, shared, timed, length, flight, last_end: Instant::now(), idle_since: None })
     }
 
     fn run(mut self) -> quantum::Quanta {
@@ -252,7 +251,7 @@ impl Runner {
         let number = self.work.gpu.count_launch();
         // Counted before it can run, and before its kernel is chosen: a client that waits for "all launched by now" must not miss it.
         self.shared.launched.fetch_add(1, Ordering::AcqRel);
-        self.take_newest();
+        self.take_newest()?;
         let (fuel, ticks) = if self.timed {
             (MOST_FUEL, self.length)
         } else {
@@ -266,12 +265,13 @@ impl Runner {
     }
 
     /// A kernel that was built meanwhile takes over here: any worker may run any slot, so quanta of both may overlap.
-    fn take_newest(&mut self) {
-        let newest = self.work.newest.get();
+    fn take_newest(&mut self) -> Result<(), VulkanError> {
+        let newest = self.work.newest.get()?;
         if !Arc::ptr_eq(&newest, &self.kernel) {
             self.kernel = newest;
             self.shared.switches.fetch_add(1, Ordering::AcqRel);
         }
+        Ok(())
     }
 
     fn await_oldest(&mut self) -> Result<(), VulkanError> {

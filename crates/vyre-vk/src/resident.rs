@@ -10,15 +10,16 @@ use vyre_protocol::fault::LaunchFault;
 use vyre_protocol::geometry::{Counts, Direction, Geometry};
 use vyre_protocol::header::{RegionHeader, RegionKind};
 use vyre_protocol::launch::{Launch, TURN_FUEL};
-use vyre_protocol::operation::DEFAULT_OPERATIONS;
+use vyre_protocol::operation::{DEFAULT_OPERATIONS, SCALAR_OPERATIONS};
 use vyre_protocol::ring::RingMemory;
 use vyre_protocol::status::{Counters, LaunchReport};
 
+use crate::builds::{Builds, HotBuild, HotError, Newest, Site};
 use crate::custom::CustomKernel;
 use crate::device::{DeviceKind, MemoryPlan};
 use crate::error::{DeviceLost, ImportError, MemoryError, OpenError, VulkanError};
 use crate::gpu::Gpu;
-use crate::hot::{Builds, HotBuild, HotError, HotProgram, Newest, Order};
+use crate::hot::HotProgram;
 use crate::instance::Vulkan;
 use crate::kernel::Kernel;
 use crate::memory::{Buffer, MemoryUse};
@@ -42,6 +43,10 @@ pub struct KernelConfig {
     /// Fuel of each quantum; less than one action with the dearest tile needs becomes that. `None` steers it by the time that quanta
     /// take.
     pub quantum_fuel: Option<u32>,
+    /// Begins, where workers are host threads, with a small kernel, whose compilation takes a fifth of the time: it runs scalar slots, and
+    /// others wait until the one with all operations, which is built meanwhile, has taken over. A [`Resident`] that goes away waits for that.
+    /// Without scalar operations there is nothing to begin with.
+    pub start_small: bool,
     /// Makes each tile leave a record in the debug log, and keeps the [`RelaySpans`].
     pub trace: bool,
 }
@@ -66,6 +71,7 @@ impl Default for KernelConfig {
             operations: DEFAULT_OPERATIONS,
             custom: None,
             quantum_fuel: None,
+            start_small: true,
             trace: false,
         }
     }
@@ -105,6 +111,8 @@ pub struct Resident {
     /// Waits for its build.
     builds: Builds,
     newest: Arc<Newest>,
+    /// The kernel with all operations has yet to be built.
+    small: bool,
     blocks: Blocks,
     info: ResidentInfo,
     times: StartTimes,
@@ -197,7 +205,10 @@ impl Resident {
         let gpu = Gpu::open(vulkan, index)?;
         let device = watch.lap();
         let geometry = &config.geometry;
-        let newest = Arc::new(Newest::new(Kernel::resident(&gpu, config)?));
+        let small =
+            config.start_small && gpu.report.quirks.shares_processors && config.operations & SCALAR_OPERATIONS != 0;
+        let kernel = if small { Kernel::scalars(&gpu, config)? } else { Kernel::resident(&gpu, config)? };
+        let newest = Arc::new(Newest::new(kernel));
         let pipeline = watch.lap();
         let blocks = Blocks::allocate(&gpu, geometry)?;
         let mut quanta = quantum::Quanta::new(&gpu)?;
@@ -207,7 +218,7 @@ impl Resident {
         let workers = match config.workers {
             Some(workers) => workers.max(1),
             None if report.quirks.shares_processors => host_workers(),
-            None => probe_workers(&gpu, &newest.get(), &blocks, geometry, &mut quanta)?,
+            None => probe_workers(&gpu, &newest.get()?, &blocks, geometry, &mut quanta)?,
         };
         let times = StartTimes { device, pipeline, memory, workers: watch.lap(), launch: Duration::ZERO };
         let info = ResidentInfo {
@@ -228,6 +239,7 @@ impl Resident {
             quanta: Some(quanta),
             builds: Builds::default(),
             newest,
+            small,
             blocks,
             info,
             times,
@@ -288,13 +300,31 @@ impl Resident {
             match report {
                 Some(LaunchReport { fault: LaunchFault::None, .. }) => {
                     self.times.launch = start.elapsed();
-                    return Ok(());
+                    return self.build_whole();
                 }
                 Some(LaunchReport { fault, region, .. }) => return Err(OpenError::Refused { fault, region }),
                 None => std::thread::sleep(Duration::from_micros(200)),
             }
         }
         Err(OpenError::Silent { seconds: LAUNCH_TIMEOUT.as_secs() })
+    }
+
+    fn site(&self) -> Site {
+        Site {
+            gpu: Arc::clone(&self.gpu),
+            vulkan: self.vulkan.clone(),
+            index: self.index,
+            config: self.config.clone(),
+            newest: Arc::clone(&self.newest),
+        }
+    }
+
+    /// Starts to build the kernel with all operations behind a small start.
+    fn build_whole(&mut self) -> Result<(), OpenError> {
+        if std::mem::take(&mut self.small) {
+            self.builds.start_whole(self.site())?;
+        }
+        Ok(())
     }
 
     /// Tells how many slots are outstanding, after each publish and each reap. The relay parks only while it is 0.
@@ -311,27 +341,18 @@ impl Resident {
     }
 
     /// Starts to build a kernel that holds these programs translated, at most [`MAX_HOT_PROGRAMS`](crate::MAX_HOT_PROGRAMS) of them, and no
-    /// others, in the background; quanta run it as soon as it is there. `false` while another is being built.
+    /// others, in the background; quanta run it as soon as it is there. `false` while another is being built, that behind a small start included.
     ///
     /// # Errors
     /// [`HotError::NoThread`] if there is no thread for it.
     pub fn build_hot(&mut self, programs: Vec<HotProgram>) -> Result<bool, HotError> {
-        self.builds.start(Order {
-            gpu: Arc::clone(&self.gpu),
-            vulkan: self.vulkan.clone(),
-            index: self.index,
-            operations: self.config.operations,
-            trace: self.config.trace,
-            custom: self.config.custom.is_some(),
-            programs,
-            newest: Arc::clone(&self.newest),
-        })
+        self.builds.start_hot(self.site(), programs)
     }
 
     /// Takes what the newest build has come to; `None` while it is under way, or was taken before. From then on each quantum that is
     /// launched runs the new kernel.
     pub fn take_hot(&mut self) -> Option<Result<HotBuild, HotError>> {
-        self.builds.take()
+        self.builds.take_hot()
     }
 
     /// Takes what the relay of the newest launch did since it was taken last; nothing where [`KernelConfig::trace`] is off.

@@ -10,7 +10,7 @@ use vyre_runtime::{Options, Runtime};
 use super::all::Effort;
 use super::report::{Axis, Goal, Plot, Ratio, Report, Table};
 use super::samples::{COLUMNS, Samples};
-use super::{Common, NOP, NOP_ONLY, await_park, rival};
+use super::{Common, NOP, NOP_ONLY, await_park, rival, whole_kernel};
 use crate::Failure;
 
 #[derive(clap::Args)]
@@ -49,7 +49,7 @@ struct Ways {
 pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
     let park_after = Duration::from_millis(1);
     let workers = arguments.common.workers;
-    let options = Options { workers, park_after, operations: NOP_ONLY, ..Options::new(Counts::default())? };
+    let options = Options { workers, park_after, operations: NOP_ONLY, ..whole_kernel(Counts::default())? };
     let mut runtime = Runtime::open(&arguments.common.device.choice(), &options)?;
     let mut rivals = match rival(&runtime, Geometry::new(Counts::default())?, 1)? {
         Some((submitted, vulkan)) => {

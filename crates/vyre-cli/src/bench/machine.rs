@@ -8,7 +8,7 @@ use serde::Serialize;
 use vyre_runtime::protocol::geometry::Counts;
 use vyre_runtime::{Options, Runtime};
 
-use super::{Common, NOP_ONLY};
+use super::{Common, NOP_ONLY, whole_kernel};
 use crate::Failure;
 
 /// Facts without which figures say little.
@@ -36,7 +36,7 @@ impl Machine {
     /// # Errors
     /// If the engine cannot be opened.
     pub(crate) fn of(common: &Common) -> Result<Machine, Failure> {
-        let options = Options { workers: common.workers, operations: NOP_ONLY, ..Options::new(Counts::default())? };
+        let options = Options { workers: common.workers, operations: NOP_ONLY, ..whole_kernel(Counts::default())? };
         let mut runtime = Runtime::open(&common.device.choice(), &options)?;
         let engine = runtime.engine().clone();
         runtime.exit(Duration::from_secs(10))?;

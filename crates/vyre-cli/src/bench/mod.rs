@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
-use vyre_runtime::protocol::geometry::{Counts, Geometry};
+use vyre_runtime::protocol::geometry::{Counts, Geometry, GeometryError};
 use vyre_runtime::protocol::operation::Operation;
 use vyre_runtime::protocol::slot::Slot;
 use vyre_runtime::vk::{KernelConfig, SubmitFence, Vulkan};
@@ -111,11 +111,16 @@ pub(crate) const NOP_ONLY: u32 = 1 << Operation::Nop.code();
 /// The slot that costs nothing but its way.
 pub(crate) const NOP: Slot = Slot::new(Operation::Nop);
 
+/// Options of an engine that is not opened before it runs all operations: what is measured does not share the processors with a compiler.
+pub(crate) fn whole_kernel(counts: Counts) -> Result<Options, GeometryError> {
+    Ok(Options { start_small: false, ..Options::new(counts)? })
+}
+
 /// Options of an engine whose slots are all NORMAL, and which parks soon behind its turn.
 pub(crate) fn options(counts: Counts, workers: Option<u32>, operations: u32) -> Result<Options, Failure> {
     let slots = counts.slots;
     let geometry = Geometry::with_offsets(counts, [0, 0, 0, slots, slots, slots])?;
-    Ok(Options { geometry, workers, park_after: Duration::from_millis(1), operations, ..Options::new(counts)? })
+    Ok(Options { geometry, workers, park_after: Duration::from_millis(1), operations, ..whole_kernel(counts)? })
 }
 
 /// `first`, `factor` times that, and so on, and in the end `last`.

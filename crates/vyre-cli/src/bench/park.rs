@@ -10,7 +10,7 @@ use super::all::Effort;
 use super::latency::{round_trip, warm_up};
 use super::report::{Axis, Goal, Plot, Ratio, Report, Row, Table};
 use super::samples::{COLUMNS, SPREAD, Samples, spread};
-use super::{Common, NOP, NOP_ONLY, await_park, cpu_time, rival};
+use super::{Common, NOP, NOP_ONLY, await_park, cpu_time, rival, whole_kernel};
 use crate::Failure;
 
 #[derive(clap::Args)]
@@ -88,7 +88,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
 
 fn open(arguments: &Arguments, park_after: Duration) -> Result<Runtime, Failure> {
     let workers = arguments.common.workers;
-    let options = Options { workers, park_after, operations: NOP_ONLY, ..Options::new(Counts::default())? };
+    let options = Options { workers, park_after, operations: NOP_ONLY, ..whole_kernel(Counts::default())? };
     Ok(Runtime::open(&arguments.common.device.choice(), &options)?)
 }
 

@@ -8,10 +8,10 @@ use vyre_runtime::protocol::slot::Slot;
 use vyre_runtime::vk::MemoryUse;
 use vyre_runtime::{Options, Runtime};
 
-use super::Common;
 use super::all::Effort;
 use super::report::{Axis, Goal, Plot, Ratio, Report, Table};
 use super::samples::{COLUMNS, Samples};
+use super::{Common, whole_kernel};
 use crate::Failure;
 
 #[derive(clap::Args)]
@@ -52,7 +52,7 @@ struct Bench {
 pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
     // REDUCE, since its completions need not wait for a quantum's end.
     let operations = 1 << Operation::Nop.code() | 1 << Operation::Reduce.code();
-    let options = Options { workers: arguments.common.workers, operations, ..Options::new(Counts::default())? };
+    let options = Options { workers: arguments.common.workers, operations, ..whole_kernel(Counts::default())? };
     let mut runtime = Runtime::open(&arguments.common.device.choice(), &options)?;
     let memory = runtime.allocate((TILES * TILE_BYTES).into(), MemoryUse::Local)?;
     let results = runtime.allocate((TILES * 8).into(), MemoryUse::DeviceToHost)?;

@@ -17,7 +17,7 @@ use vyre_runtime::{EngineKind, HashOptions, Options, Runtime};
 use super::all::Effort;
 use super::report::{Goal, Ratio, Report, Row, Table};
 use super::samples::{SPREAD, spread};
-use super::{Common, GIB, cpu_time};
+use super::{Common, GIB, cpu_time, whole_kernel};
 use crate::Failure;
 use input::{Cache, Input};
 use ways::{Comparison, Way};
@@ -68,7 +68,7 @@ impl Sample {
 pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
     let input = Input::open(arguments.file.as_deref(), arguments.mib)?;
     let operations = 1 << Operation::Blake3.code() | 1 << Operation::Reduce.code();
-    let options = Options { workers: arguments.common.workers, operations, ..Options::new(Counts::default())? };
+    let options = Options { workers: arguments.common.workers, operations, ..whole_kernel(Counts::default())? };
     let runtime = Runtime::open(&arguments.common.device.choice(), &options)?;
     let (comparison, runtime) = ways::compare(runtime, &input)?;
     let (grid, mut runtime) = grid::sweep(runtime, &input)?;

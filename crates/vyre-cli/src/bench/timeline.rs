@@ -11,7 +11,7 @@ use vyre_runtime::{EngineSpan, Options, Runtime, Trace};
 
 use super::latency::warm_up;
 use super::report::{Span, Timeline, Track};
-use super::{Common, NOP, NOP_ONLY, await_park};
+use super::{Common, NOP, NOP_ONLY, await_park, whole_kernel};
 use crate::Failure;
 
 /// Bursts of slots, each from a park to the next.
@@ -43,7 +43,7 @@ pub(super) fn record(common: &Common) -> Result<(Timeline, Vec<String>, u64), Fa
     let counts = Counts { log_records: limits::LOG_RECORDS, ..Counts::default() };
     let operations = NOP_ONLY | 1 << Operation::Fill.code() | 1 << Operation::Reduce.code();
     let (workers, park_after, trace_events) = (common.workers, PARK_AFTER, EVENTS);
-    let options = Options { workers, park_after, operations, trace_events, ..Options::new(counts)? };
+    let options = Options { workers, park_after, operations, trace_events, ..whole_kernel(counts)? };
     let mut runtime = Runtime::open(&common.device.choice(), &options)?;
     let tiles = runtime.engine().workers.clamp(64, 1024);
     let bytes = tiles * MAX_TILE_BYTES;

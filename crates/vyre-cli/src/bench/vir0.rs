@@ -19,7 +19,7 @@ use vyre_runtime::{
 use super::all::Effort;
 use super::report::{Goal, Ratio, Report, Row, Table};
 use super::samples::{SPREAD, spread};
-use super::{Common, await_park};
+use super::{Common, await_park, whole_kernel};
 use crate::Failure;
 use work::Work;
 
@@ -105,7 +105,7 @@ impl Engine {
         let Common { device, workers, .. } = &arguments.common;
         let operations = [Operation::Exec, Operation::Copy].iter().fold(0, |mask, op| mask | operation_bit(op.code()));
         let park_after = Duration::from_millis(1);
-        let options = Options { workers: *workers, park_after, operations, hot, ..Options::new(Counts::default())? };
+        let options = Options { workers: *workers, park_after, operations, hot, ..whole_kernel(Counts::default())? };
         Ok(Engine { way, runtime: Runtime::open(&device.choice(), &options)? })
     }
 

@@ -25,18 +25,20 @@ type Open<'a> = &'a dyn Fn(&Options) -> Runtime;
 struct Variant {
     workers: Option<u32>,
     quantum_fuel: Option<u32>,
+    start_small: bool,
 }
 
 impl Variant {
-    const DEFAULT: Variant = Variant { workers: None, quantum_fuel: None };
+    const DEFAULT: Variant = Variant { workers: None, quantum_fuel: None, start_small: false };
     const ONE_WORKER: Variant = Variant { workers: Some(1), ..Variant::DEFAULT };
     const TWO_WORKERS: Variant = Variant { workers: Some(2), ..Variant::DEFAULT };
     const SEVEN_WORKERS: Variant = Variant { workers: Some(7), ..Variant::DEFAULT };
+    const SMALL_START: Variant = Variant { start_small: true, ..Variant::DEFAULT };
     const SMALLEST_FUEL: Variant = Variant { quantum_fuel: Some(0), ..Variant::TWO_WORKERS };
 
     fn apply(&self, options: &Options) -> Options {
         let workers = options.workers.or(self.workers);
-        Options { workers, quantum_fuel: self.quantum_fuel, ..options.clone() }
+        Options { workers, quantum_fuel: self.quantum_fuel, start_small: self.start_small, ..options.clone() }
     }
 }
 
@@ -128,6 +130,17 @@ conformance! {
     programs::hostile_programs_fault_and_touch_nothing_else,
     programs::slots_of_programs_are_checked,
     programs::long_programs_share_the_kernel,
+}
+
+// Small kernels that are followed by whole ones, where an engine has them.
+on_every_engine! { SMALL_START, small_start:
+    operations::a_small_start_runs_scalar_slots_and_leaves_the_others_to_the_whole_kernel,
+    cases::operations_match_a_model,
+    cases::s10_bad_slots_fault_and_good_ones_run_after_them,
+    cases::s10_drain_exit_abort_and_relaunch_keep_the_tally,
+    packed::a_packed_slot_runs_in_whole_or_not_at_all,
+    fences::s10_f39_a_fence_completes_after_what_is_before_it_and_not_earlier,
+    hot::a_program_becomes_hot_while_work_runs,
 }
 
 on_every_engine! { DEFAULT, once:

@@ -7,8 +7,8 @@ use vyre_runtime::protocol::fault::Fault;
 use vyre_runtime::protocol::geometry::{Counts, Priority};
 use vyre_runtime::protocol::operation::{ACCUMULATORS, MAX_BINS, MAX_TILE_BYTES, Operation, Reduction};
 use vyre_runtime::protocol::slot::{Operand, Slot};
-use vyre_runtime::vk::MemoryUse;
-use vyre_runtime::{Resource, WaitError};
+use vyre_runtime::vk::{DeviceKind, MemoryUse};
+use vyre_runtime::{EngineKind, Resource, WaitError};
 
 use crate::Open;
 use crate::cases::{end, noise, options, run};
@@ -16,6 +16,31 @@ use crate::cases::{end, noise, options, run};
 fn word_slot(operation: Operation, place: Operand, args: &[u32]) -> Slot {
     let slot = Slot { input: place, output: place, ..Slot::new(operation) };
     slot.tiled(4, 4, 1).with_args(args).unwrap()
+}
+
+/// What is published first and most urgently waits for the kernel that can run it; what the small one can run does not wait for that.
+pub(crate) fn a_small_start_runs_scalar_slots_and_leaves_the_others_to_the_whole_kernel(open: Open) {
+    let mut runtime = open(&options(64, Some(1)));
+    let small = runtime.engine().kind == EngineKind::Vulkan(DeviceKind::Software);
+    let memory = runtime.allocate(64, MemoryUse::Local).unwrap();
+    let add = word_slot(Operation::AtomicAdd, memory.at(0), &[1]);
+    assert_eq!(run(&mut runtime, &word_slot(Operation::StoreU32, memory.at(0), &[0])).status, Status::Done);
+    let unknown = runtime.publish(Priority::Critical, &Slot::with_code(0xfff0)).unwrap();
+    let mut scalars = 0;
+    let faulted = loop {
+        let found = runtime.publish(Priority::Low, &add).unwrap();
+        assert_eq!(runtime.wait(found, Duration::from_secs(60)).unwrap().status, Status::Done);
+        scalars += 1;
+        match runtime.wait(unknown, Duration::ZERO) {
+            Ok(completion) => break completion,
+            Err(error) => assert!(matches!(error, WaitError::Timeout { .. }), "{error}"),
+        }
+        assert!(small || scalars < 1000, "this engine has the whole kernel from the start");
+    };
+    assert_eq!((faulted.status, faulted.fault), (Status::Faulted, Fault::UnknownOperation));
+    assert_eq!(runtime.quanta().switches, u64::from(small), "the whole kernel took over, where a start is small");
+    assert_eq!(run(&mut runtime, &add).results[0], scalars);
+    end(runtime);
 }
 
 pub(crate) fn words_are_stored_loaded_added_and_swapped(open: Open) {

@@ -5,7 +5,6 @@
 //! does, and the drivers' compilers see straight code. How a kernel knows a program: by the tag that the runtime wrote into it when it was
 //! loaded ([`vyre_protocol::vir0::TAG`]).
 
-mod build;
 mod emitter;
 mod memory;
 mod translate;
@@ -14,8 +13,6 @@ use std::sync::Arc;
 
 use vyre_protocol::vir0::{Form, GROUP, Instruction, Opcode, Program};
 
-pub(crate) use self::build::{Builds, Newest, Order};
-pub use self::build::{HotBuild, HotError};
 use self::emitter::Emitter;
 use self::translate::{UNKNOWN, translate};
 

@@ -50,7 +50,7 @@ impl Bench {
         let (vulkan, index) = Self::vulkan();
         let geometry = Geometry::new(Counts { slots, ..Counts::default() }).unwrap();
         let park_after = Duration::from_millis(50);
-        let config = KernelConfig { geometry, workers, park_after, ..KernelConfig::default() };
+        let config = KernelConfig { geometry, workers, park_after, start_small: false, ..KernelConfig::default() };
         let resident = vulkan.open(index, &config).unwrap();
         let ring = Ring::new(geometry, resident.ring_memory());
         Bench { vulkan, resident, ring, resources: 0 }

@@ -14,6 +14,7 @@ use vyre_runtime::{BulkVisibility, DeviceChoice, EngineKind, Options, Resource, 
 
 use super::{BULK, PARTS};
 use crate::Failure;
+use crate::bench::whole_kernel;
 
 /// Time without any completion after which a kernel counts as hung.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -63,7 +64,7 @@ impl Live {
     pub(super) fn open(device: &DeviceChoice, workers: Option<u32>, data: &[u8]) -> Result<Live, Failure> {
         let operations = BULK.iter().fold(0, |mask, bulk| mask | 1 << bulk.operation().code());
         let park_after = Duration::from_millis(1);
-        let options = Options { workers, park_after, operations, ..Options::new(Counts::default())? };
+        let options = Options { workers, park_after, operations, ..whole_kernel(Counts::default())? };
         let mut runtime = Runtime::open(device, &options)?;
         let memory = Memory::allocate(|usage| Ok(runtime.allocate(data.len() as u64, usage)?))?;
         memory.staging.write(0, data)?;
