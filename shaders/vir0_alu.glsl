@@ -159,6 +159,10 @@ uvec4 alu_float_to_word(uint op, uvec4 a, uvec4 b) {
     return uvec4(0u);
 }
 
+// A result that is no number, as VIR0 has it.
+uvec4 number(uvec4 x) { return mix(x, uvec4(FLOAT_NAN), is_nan(x)); }
+
+// The results that are floats. Subnormal numbers and those that are no numbers are left as they come.
 uvec4 alu_floats(uint op, uvec4 a, uvec4 b, uvec4 c) {
     precise vec4 sum = uintBitsToFloat(a) + uintBitsToFloat(op == VIR_SUBF ? b ^ FLOAT_SIGN : b);
     precise vec4 product = uintBitsToFloat(a) * uintBitsToFloat(b);
@@ -167,18 +171,29 @@ uvec4 alu_floats(uint op, uvec4 a, uvec4 b, uvec4 c) {
     if (op == VIR_MULF) { result = floatBitsToUint(product); }
     if (op == VIR_MINF || op == VIR_MAXF) { result = lesser_float(op, a, b); }
     if (op >= VIR_FLOOR && op <= VIR_ROUND) { result = round_to_whole(op, a); }
-    result = flush(result);
-    return mix(result, uvec4(FLOAT_NAN), is_nan(result));
+    return result;
+}
+
+bool takes_floats(uint op) { return op >= VIR_ADDF && op != VIR_U2F && op != VIR_S2F; }
+
+// The result of an instruction on registers, before what VIR0 says of subnormal numbers and of those that are no numbers.
+uvec4 alu_plain(uint op, uvec4 a, uvec4 b, uvec4 c) {
+    if (op < VIR_ADDF) { return alu_words(op, a, b, c); }
+    if (op == VIR_U2F) { return from_unsigned(a); }
+    if (op == VIR_S2F) { return from_unsigned(magnitude(a)) | a & FLOAT_SIGN; }
+    return op >= VIR_EQF ? alu_float_to_word(op, a, b) : alu_floats(op, a, b, c);
 }
 
 // The result of an instruction on registers.
 uvec4 alu(uint op, uvec4 a, uvec4 b, uvec4 c) {
-    if (op < VIR_ADDF) { return alu_words(op, a, b, c); }
-    if (op == VIR_U2F) { return from_unsigned(a); }
-    if (op == VIR_S2F) { return from_unsigned(magnitude(a)) | a & FLOAT_SIGN; }
-    a = flush(a);
-    b = flush(b);
-    return op >= VIR_EQF ? alu_float_to_word(op, a, b) : alu_floats(op, a, b, flush(c));
+    bool floats = takes_floats(op);
+    if (floats) {
+        a = flush(a);
+        b = flush(b);
+        c = flush(c);
+    }
+    uvec4 result = alu_plain(op, a, b, c);
+    return floats && op < VIR_EQF ? number(flush(result)) : result;
 }
 
 // The same where workers branch: of each instruction the code that it needs, and no more.

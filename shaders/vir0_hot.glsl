@@ -12,8 +12,24 @@ const uint HOT_TRAPPED = 3u; // with the code in `at`
 
 uint hot_program(inout Group group) { return HOT_UNKNOWN; }
 
-#define HOT_COMPUTED(name, op) uvec4 hot_##name(const uvec4 a, const uvec4 b, const uvec4 c) { return alu(op, a, b, c); }
+// What VIR0 says of subnormal numbers and of those that are no numbers, the translator asks for where it is not known already.
+#define HOT_COMPUTED(name, op) uvec4 hot_##name(const uvec4 a, const uvec4 b, const uvec4 c) { return alu_plain(op, a, b, c); }
 VIR_COMPUTED(HOT_COMPUTED)
+
+uvec4 hot_flush(const uvec4 a) { return flush(a); }
+
+uvec4 hot_number(const uvec4 a) { return number(a); }
+
+// The same where the module says that subnormal numbers are 0 and that no compiler may take it that all floats are numbers.
+#define HOT_EXACT(name, result) uvec4 hot_exact_##name(const uvec4 a, const uvec4 b, const uvec4 c) { \
+    vec4 x = uintBitsToFloat(a), y = uintBitsToFloat(b), z = uintBitsToFloat(c); \
+    return result; \
+}
+HOT_EXACT(fma, floatBitsToUint(fma(x, y, z)))
+HOT_EXACT(eqf, truth(equal(x, y)))
+HOT_EXACT(nef, uvec4(1u) - truth(equal(x, y)))
+HOT_EXACT(ltf, truth(lessThan(x, y)))
+HOT_EXACT(lef, truth(lessThanEqual(x, y)))
 
 // The hardware lane's place of this number.
 uint hot_place(const uint number) { return LANE + number * LANES; }
@@ -34,6 +50,12 @@ bool hot_pay(inout Group group, const uint at, const uint fuel) {
 }
 
 void hot_trap(inout Group group, const uint code) { group.at = code; }
+
+// The constants, to scratch that the program leaves free, from word `to` on: lanes read there what they choose in fewer turns than in buffers.
+void hot_keep_constants(const uint to, const uint words) {
+    for (uint i = LANE; i < words; i += LANES) { s_scratch[to + i] = Words(s_memory_address[VIR_CONSTANTS]).w[i]; }
+    meet();
+}
 
 bvec4 hot_inside(inout Group group, const uint op, const uint memory, const uvec4 index, const bvec4 goes, const uint place) {
     return inside_lanes(group, op, memory, index, uvec4(goes), place + PLACE_LANES);
@@ -63,11 +85,26 @@ VIR_ATOMICS(HOT_ATOMIC)
 // All lanes meet. Bit 0: an access lay outside; bit 1: what any lane has seen.
 uint hot_vote(inout Group group, const bool seen) { return vote(group, seen); }
 
-// All lanes meet and get what the first has.
-uint hot_first(inout Group group, const uint value) {
-    if (LANE == 0u) { s_uniform[group.meetings % 3u] = value; }
+// All lanes meet and get what one of them has.
+uint hot_told(inout Group group, const uint value, const uint by) {
+    if (LANE == by) { s_uniform[group.meetings % 3u] = value; }
     vote(group, false);
     return s_uniform[(group.meetings + 2u) % 3u];
+}
+
+// All lanes meet behind a loop that each left by itself. The group has gone as far as the lane that went farthest; gives that lane, and
+// whether it was short of fuel. Whoever stays longer pays more; who is short has not paid for what is farthest of all.
+const uint HOT_LEFT_SHORT = 0x80000000u;
+uint hot_last(inout Group group, const bool is_short) {
+    uint place = group.meetings % 3u;
+    atomicMax(s_votes[place], (is_short ? HOT_LEFT_SHORT : 0xffffu - group.fuel << 8) | LANE);
+    group.meetings += 1u;
+    meet_lanes();
+    if (LANE == 0u) { s_votes[(place + 2u) % 3u] = 0u; }
+    uint last = s_votes[place] & (HOT_LEFT_SHORT | 0xffu);
+    if (last >= HOT_LEFT_SHORT) { group.at = hot_told(group, group.at, last & 0xffu); }
+    group.fuel = hot_told(group, group.fuel, last & 0xffu);
+    return last;
 }
 
 bool hot_is_first() { return LANE == 0u; }

@@ -174,6 +174,8 @@ pub fn check() -> Result<()> {
         return Ok(());
     }
     let again = root().join("target/spirv-check");
+    // What an earlier version has left there is no module of this one.
+    let _ = fs::remove_dir_all(&again);
     compile(&again)?;
     if hashes(&again, &["spv"])? != manifest.modules {
         bail!("compiling again gives other modules; {MEND}");

@@ -18,9 +18,10 @@ use vyre_protocol::launch::{LAUNCH_BYTES, max_tile_fuel};
 use vyre_protocol::operation::{CUSTOM_MASK, Operation};
 use zerocopy::IntoBytes;
 
+use crate::device::DeviceReport;
 use crate::error::{Named, VulkanError};
 use crate::gpu::Gpu;
-use crate::hot::{self, HotProgram, Translated, Untranslatable};
+use crate::hot::{self, HotProgram, Target, Translated, Untranslatable};
 use crate::resident::KernelConfig;
 
 /// In the order of [`RESIDENT_MODULES`](vyre_protocol::custom::RESIDENT_MODULES).
@@ -116,7 +117,10 @@ impl Kernel {
 
     /// The module of a resident kernel with these programs translated, and what became of them.
     pub(crate) fn translate(gpu: &Gpu, programs: &[HotProgram]) -> Result<Translated, Untranslatable> {
-        hot::module(EXEC[variant(gpu)], gpu.report.quirks.program_lanes, programs)
+        let DeviceReport { quirks, exact_floats, .. } = &gpu.report;
+        let host_threads = quirks.max_pause == 0;
+        let target = Target { lanes: quirks.program_lanes, exact_floats: *exact_floats, host_threads };
+        hot::module(EXEC[variant(gpu)], target, programs)
     }
 
     /// Compiles the kernel that runs one slot in a dispatch; its push constants are a slot.

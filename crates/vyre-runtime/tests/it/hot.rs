@@ -189,6 +189,19 @@ pub(crate) fn hot_programs_fault_where_the_interpreter_does(open: Open) {
     assert_eq!(outcomes[1].2, 4 * 2048, "the first lane of the first load");
 }
 
+/// A loop without memory, which the lanes of a hot program leave by themselves, each at another turn: the fuel runs out at each of its
+/// instructions, before and behind the `break`, or lasts until all have left.
+pub(crate) fn lanes_that_leave_by_themselves_run_out_of_fuel_together(open: Open) {
+    let body = "get v0, lane\nand v4, v0, 31\nmov v1, 0\nmov v2, 0\nloop\n  eq v3, v1, v4\n  break v3\n  and v3, v1, 1\n  if v3\n    add v2, v2, v1\n  \
+        else\n    sub v2, v2, 1\n  endif\n  add v1, v1, 1\nendloop\nst32 r1[v0], v2\nend";
+    let fuelled = |fuel: u32| case(&format!(".resource read\n.resource read write\n.fuel {fuel}\n{body}"), &[], 1, 1);
+    for fuels in [[500, 501, 502, 503], [504, 505, 506, 6000]] {
+        let faults = compare(open, &fuels.map(fuelled)).into_iter().map(|outcome| outcome.1);
+        let expected = fuels.map(|fuel| if fuel < 6000 { Fault::OutOfFuel } else { Fault::None });
+        assert_eq!(faults.collect::<Vec<_>>(), expected);
+    }
+}
+
 /// Words of x and y, and of what a slot leaves in y.
 const WORDS: u32 = 4 * GROUP;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rspirv::binary::Assemble;
 use rspirv::dr::{Block, Function, Instruction, Module, Operand, load_bytes};
-use rspirv::spirv::{Op, SelectionControl, StorageClass, Word};
+use rspirv::spirv::{Capability, ExecutionMode, Op, SelectionControl, StorageClass, Word};
 
 use super::Untranslatable;
 
@@ -37,13 +37,15 @@ pub(super) struct Emitter {
     next: Word,
     pieces: BTreeMap<String, Piece>,
     pub(super) types: Types,
+    /// The module says that subnormal floats are 0, and that all floats that are no numbers stay so.
+    pub(super) exact: bool,
     variables: Vec<Instruction>,
     blocks: Vec<Block>,
 }
 
 impl Emitter {
     /// Loads the module whose pieces are kept apart; `None` if it is none.
-    pub(super) fn new(spirv: &[u8]) -> Option<Emitter> {
+    pub(super) fn new(spirv: &[u8], exact: bool) -> Option<Emitter> {
         let module = load_bytes(spirv).ok()?;
         let next = module.header.as_ref()?.bound;
         let names = module.debug_names.iter().filter_map(|line| match line.operands.as_slice() {
@@ -60,9 +62,28 @@ impl Emitter {
             .collect();
         let pieces = names.filter_map(|(id, name)| Some((name, Piece { id, result: *results.get(&id)? }))).collect();
         let types = Types { uint: 0, uvec4: 0, bvec4: 0, bool: 0, all: 0, one: 0, no: 0 };
-        let mut emitter = Emitter { module, next, pieces, types, variables: Vec::new(), blocks: Vec::new() };
+        let mut emitter = Emitter { module, next, pieces, types, exact, variables: Vec::new(), blocks: Vec::new() };
         emitter.types = emitter.make_types();
+        if exact {
+            emitter.say_exact()?;
+        }
         Some(emitter)
+    }
+
+    /// Says of all floats of 32 bits what VIR0 wants.
+    fn say_exact(&mut self) -> Option<()> {
+        let entry = self.module.entry_points.first()?.operands.get(1)?.clone();
+        let modes = [
+            (Capability::DenormFlushToZero, ExecutionMode::DenormFlushToZero),
+            (Capability::SignedZeroInfNanPreserve, ExecutionMode::SignedZeroInfNanPreserve),
+        ];
+        for (capability, mode) in modes {
+            let capability = vec![Operand::Capability(capability)];
+            self.module.capabilities.push(Instruction::new(Op::Capability, None, None, capability));
+            let mode = vec![entry.clone(), Operand::ExecutionMode(mode), Operand::LiteralBit32(32)];
+            self.module.execution_modes.push(Instruction::new(Op::ExecutionMode, None, None, mode));
+        }
+        Some(())
     }
 
     fn make_types(&mut self) -> Types {

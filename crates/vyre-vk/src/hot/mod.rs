@@ -6,7 +6,10 @@
 //! loaded ([`vyre_protocol::vir0::TAG`]).
 
 mod emitter;
+mod floats;
+mod loops;
 mod memory;
+mod ranges;
 mod translate;
 
 use std::sync::Arc;
@@ -66,6 +69,17 @@ pub enum Untranslatable {
     Piece(String),
 }
 
+/// The device that a module is for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target {
+    /// Lanes of a worker.
+    pub(crate) lanes: u32,
+    /// See [`DeviceReport::exact_floats`](crate::DeviceReport::exact_floats).
+    pub(crate) exact_floats: bool,
+    /// Workers run on the host's processors, whose shared memory is memory like any other.
+    pub(crate) host_threads: bool,
+}
+
 /// A module with translated programs.
 pub(crate) struct HotModule {
     pub(crate) words: Vec<u32>,
@@ -85,11 +99,11 @@ fn loops_of(instruction: &Instruction) -> usize {
     }
 }
 
-/// The module `spirv` with these programs in it, for workers of `lanes` lanes.
-pub(crate) fn module(spirv: &[u8], lanes: u32, programs: &[HotProgram]) -> Result<Translated, Untranslatable> {
+/// The module `spirv` with these programs in it.
+pub(crate) fn module(spirv: &[u8], target: Target, programs: &[HotProgram]) -> Result<Translated, Untranslatable> {
     let broken = || Untranslatable::Piece("program".into());
-    let mut emitter = Emitter::new(spirv).ok_or_else(broken)?;
-    let places = (GROUP / 4 / lanes).max(1) as usize;
+    let mut emitter = Emitter::new(spirv, target.exact_floats).ok_or_else(broken)?;
+    let places = (GROUP / 4 / target.lanes).max(1) as usize;
     let (mut functions, mut outcomes) = (Vec::new(), Vec::new());
     let mut left = [MAX_STEPS, MAX_LOOPS];
     for HotProgram { tag, program } in programs.iter().take(MAX_HOT_PROGRAMS) {
@@ -100,7 +114,7 @@ pub(crate) fn module(spirv: &[u8], lanes: u32, programs: &[HotProgram]) -> Resul
                 let (what, most) = [("steps", MAX_STEPS), ("loops", MAX_LOOPS)][i];
                 Err(Untranslatable::NoRoom { what, needed: needed[i], left: left[i], most })
             }
-            None => translate(&mut emitter, program, places).map(|function| functions.push((*tag, function))),
+            None => translate(&mut emitter, program, places, target).map(|function| functions.push((*tag, function))),
         };
         if outcome.is_ok() {
             left = [left[0] - needed[0], left[1] - needed[1]];
@@ -123,7 +137,8 @@ mod tests {
         let program =
             |(i, text): (usize, &String)| HotProgram { tag: i as u32 + 1, program: Arc::new(assemble(text).unwrap()) };
         let programs: Vec<_> = texts.iter().enumerate().map(program).collect();
-        let (module, outcomes) = module(SPIRV, lanes, &programs).unwrap();
+        let target = Target { lanes, exact_floats: lanes > 8, host_threads: lanes <= 8 };
+        let (module, outcomes) = module(SPIRV, target, &programs).unwrap();
         (module, outcomes.into_iter().map(|(_, outcome)| outcome).collect())
     }
 

@@ -5,8 +5,8 @@
 //! shader's pieces know.
 //!
 //! *Fuel* is paid for a run of instructions at once, before the one at its end, which has an effect: if there is not enough, no effect of the
-//! run is there yet, and the shader finds the instruction by walking over it. *Accesses outside* are noted and voted on before the next
-//! effect, since nothing can be seen of what was computed in between.
+//! run is there yet, and the shader finds the instruction by walking over it. A `break` is paid for where it leaves, or else with what comes
+//! behind it. *Accesses outside* are noted and voted on before the next effect, since nothing can be seen of what was computed in between.
 
 use std::collections::BTreeMap;
 use std::ops::BitOr;
@@ -14,19 +14,21 @@ use std::ops::BitOr;
 use rspirv::spirv::{Op, Word};
 use vyre_protocol::vir0::{Form, Instruction, Opcode, Program, Source, VECTORS};
 
-use super::Untranslatable;
 use super::emitter::Emitter;
-use super::memory::Hazards;
+use super::floats::FloatRegisters;
+use super::memory::{Hazards, Table};
+use super::ranges::Ranges;
+use super::{Target, Untranslatable};
 
 /// What a program comes to, as `vir0_hot.glsl` has it.
 pub(super) const UNKNOWN: u32 = 0;
 const ENDED: u32 = 1;
-const SHORT: u32 = 2;
+pub(super) const SHORT: u32 = 2;
 const TRAPPED: u32 = 3;
 
 /// Bits of a vote.
 const OUTSIDE: u32 = 1;
-const SEEN: u32 = 2;
+pub(super) const SEEN: u32 = 2;
 
 /// What was done since the lanes last met.
 #[derive(Debug, Clone, Copy, Default)]
@@ -46,7 +48,7 @@ impl BitOr for Since {
 
 impl Since {
     /// What an instruction leaves behind.
-    fn of(instruction: &Instruction) -> Since {
+    pub(super) fn of(instruction: &Instruction) -> Since {
         let form = instruction.opcode.form();
         let open = if form.is_memory() { Hazards::of(instruction).opens } else { 0 };
         Since { open, exchange: matches!(form, Form::Reduce | Form::Scan | Form::Shuffle) }
@@ -54,7 +56,7 @@ impl Since {
 }
 
 /// A branch with a scalar condition, or a loop, that is open.
-enum Frame {
+pub(super) enum Frame {
     /// A branch with a vector condition.
     Masks,
     Branch {
@@ -71,6 +73,8 @@ enum Frame {
         /// Depth of masks before it.
         depth: u8,
         since: Since,
+        /// If lanes leave it by themselves: whether this one is short of fuel.
+        short: Option<Word>,
     },
 }
 
@@ -82,17 +86,30 @@ pub(super) struct Translator<'a> {
     pub(super) places: Vec<Word>,
     registers: BTreeMap<(u8, usize), Word>,
     masks: BTreeMap<(u8, usize), Word>,
-    depth: u8,
-    frames: Vec<Frame>,
+    pub(super) depth: u8,
+    pub(super) frames: Vec<Frame>,
     pub(super) since: Since,
+    pub(super) floats: FloatRegisters,
+    pub(super) ranges: Ranges,
+    /// Where the constants are in scratch, if they are.
+    pub(super) table: Option<Table>,
+    /// Constants and words of scratch that the program has.
+    pub(super) words: [u32; 2],
     /// From where on instructions are not paid for yet, and their fuel.
-    due: (usize, u32),
+    pub(super) due: (usize, u32),
 }
 
 /// Adds the program to the module as a function, and gives that.
-pub(super) fn translate(emitter: &mut Emitter, program: &Program, places: usize) -> Result<Word, Untranslatable> {
+pub(super) fn translate(
+    emitter: &mut Emitter,
+    program: &Program,
+    places: usize,
+    target: Target,
+) -> Result<Word, Untranslatable> {
     let group = emitter.begin();
-    let code = &program.parts().code;
+    let parts = program.parts();
+    let code = &parts.code;
+    let words = [parts.constants.len() as u32, parts.scratch];
     let mut translator = Translator {
         code,
         emitter,
@@ -103,8 +120,13 @@ pub(super) fn translate(emitter: &mut Emitter, program: &Program, places: usize)
         depth: 0,
         frames: Vec::new(),
         since: Since::default(),
+        floats: FloatRegisters::of(code),
+        ranges: Ranges::new(),
+        table: if target.host_threads { None } else { Table::of(code, words) },
+        words,
         due: (0, 0),
     };
+    translator.keep_constants()?;
     for place in 0..places {
         let number = translator.emitter.word(place as u32);
         let place = translator.emitter.call("place", &[number])?;
@@ -112,6 +134,7 @@ pub(super) fn translate(emitter: &mut Emitter, program: &Program, places: usize)
     }
     for (at, instruction) in code.iter().enumerate() {
         translator.step(at, instruction)?;
+        translator.ranges.step(instruction);
     }
     emitter.end(group).ok_or_else(|| Untranslatable::Piece("program".into()))
 }
@@ -137,7 +160,7 @@ impl Translator<'_> {
             Form::EndIf => self.end_branch(at, instruction),
             Form::Loop => self.begin_loop(at, instruction),
             Form::Break => self.leave_loop(instruction),
-            Form::EndLoop => self.end_loop(),
+            Form::EndLoop => self.end_loop(at, instruction),
             Form::Trap => self.trap(instruction),
             Form::End => {
                 self.pay()?;
@@ -155,9 +178,28 @@ impl Translator<'_> {
             let (at, fuel) = (self.emitter.word(at as u32), self.emitter.word(fuel));
             let paid = self.emitter.call("pay", &[self.group, at, fuel])?;
             let short = self.emitter.not(paid);
-            self.emitter.give_if(short, SHORT);
+            match self.innermost() {
+                Some((merge, Some(variable))) => {
+                    let (leaves, goes_on) = (self.emitter.id(), self.emitter.id());
+                    self.emitter.fork(short, leaves, goes_on, goes_on);
+                    self.emitter.label(leaves);
+                    let one = self.emitter.word(1);
+                    self.emitter.store(variable, one);
+                    self.emitter.branch(merge);
+                    self.emitter.label(goes_on);
+                }
+                _ => self.emitter.give_if(short, SHORT),
+            }
         }
         Ok(())
+    }
+
+    /// Where the innermost loop ends, and what says that a lane which leaves it by itself is short.
+    pub(super) fn innermost(&self) -> Option<(Word, Option<Word>)> {
+        self.frames.iter().rev().find_map(|frame| match frame {
+            Frame::Loop { merge, short, .. } => Some((*merge, *short)),
+            _ => None,
+        })
     }
 
     /// All lanes meet; ends if an access was outside. Gives the vote.
@@ -174,7 +216,7 @@ impl Translator<'_> {
         *self.registers.entry((code, place)).or_insert_with(|| self.emitter.variable(of))
     }
 
-    fn scalar(&mut self, code: u8) -> Word {
+    pub(super) fn scalar(&mut self, code: u8) -> Word {
         let variable = self.variable(code, 0);
         self.emitter.load(self.emitter.types.uint, variable)
     }
@@ -185,7 +227,13 @@ impl Translator<'_> {
     }
 
     /// A source of a place, in four lanes.
-    pub(super) fn source(&mut self, instruction: &Instruction, code: u8, place: usize) -> Word {
+    pub(super) fn source(&mut self, instruction: &Instruction, code: u8, place: usize) -> Result<Word, Untranslatable> {
+        let value = self.raw(instruction, code, place);
+        if self.floats.has(code) { self.emitter.call("number", &[value]) } else { Ok(value) }
+    }
+
+    /// The same as it lies there: in a float register, any number that is none.
+    pub(super) fn raw(&mut self, instruction: &Instruction, code: u8, place: usize) -> Word {
         match Source::from_code(code) {
             Some(Source::Register(register)) if register.is_vector() => {
                 let variable = self.variable(code, place);
@@ -217,7 +265,7 @@ impl Translator<'_> {
         self.mask_at(self.depth, place)
     }
 
-    fn mask_at(&mut self, depth: u8, place: usize) -> Word {
+    pub(super) fn mask_at(&mut self, depth: u8, place: usize) -> Word {
         if depth == 0 {
             return self.emitter.types.all;
         }
@@ -230,15 +278,15 @@ impl Translator<'_> {
         *self.masks.entry((depth, place)).or_insert_with(|| self.emitter.variable(of))
     }
 
-    fn write_mask(&mut self, depth: u8, place: usize, mask: Word) {
+    pub(super) fn write_mask(&mut self, depth: u8, place: usize, mask: Word) {
         let variable = self.mask_variable(depth, place);
         self.emitter.store(variable, mask);
     }
 
     /// Active lanes in which a source is not 0.
-    fn condition(&mut self, instruction: &Instruction, place: usize) -> Word {
+    pub(super) fn condition(&mut self, instruction: &Instruction, place: usize) -> Word {
         let (zero, bvec4) = (self.emitter.words(0), self.emitter.types.bvec4);
-        let value = self.source(instruction, instruction.a, place);
+        let value = self.raw(instruction, instruction.a, place);
         let set = self.emitter.op(Op::INotEqual, bvec4, &[value, zero]);
         let active = self.mask(place);
         self.emitter.op(Op::LogicalAnd, bvec4, &[active, set])
@@ -260,11 +308,8 @@ impl Translator<'_> {
 
     fn compute(&mut self, instruction: &Instruction) -> Result<(), Untranslatable> {
         for place in self.places_of(instruction) {
-            let mut sources = [self.emitter.words(0); 3];
-            for (source, code) in sources.iter_mut().zip(instruction.sources()) {
-                *source = self.source(instruction, code, place);
-            }
-            let value = self.emitter.call(instruction.opcode.name(), &sources)?;
+            let operands = self.operands(instruction, place)?;
+            let value = self.result(instruction, &operands)?;
             self.put(instruction, place, value);
         }
         Ok(())
@@ -285,7 +330,7 @@ impl Translator<'_> {
             self.emitter.call("meet", &[])?;
         }
         for place in 0..self.places.len() {
-            let (value, mask) = (self.source(instruction, instruction.a, place), self.mask(place));
+            let (value, mask) = (self.source(instruction, instruction.a, place)?, self.mask(place));
             self.emitter.call(piece, &[self.places[place], value, mask])?;
         }
         self.since.exchange = true;
@@ -314,7 +359,7 @@ impl Translator<'_> {
         self.exchange(instruction, "give")?;
         self.emitter.call("meet", &[])?;
         for place in self.places_of(instruction) {
-            let lanes = self.source(instruction, instruction.b, place);
+            let lanes = self.source(instruction, instruction.b, place)?;
             let value = self.emitter.call("shuffled", &[lanes])?;
             self.put(instruction, place, value);
         }
@@ -410,81 +455,6 @@ impl Translator<'_> {
             self.due = (at, instruction.fuel());
         }
         self.depth = instruction.d;
-        Ok(())
-    }
-
-    fn begin_loop(&mut self, at: usize, instruction: &Instruction) -> Result<(), Untranslatable> {
-        self.pay()?;
-        let depth = self.depth;
-        self.depth = instruction.d;
-        if instruction.is_vector() {
-            for place in 0..self.places.len() {
-                let mask = self.mask_at(depth, place);
-                self.write_mask(self.depth, place, mask);
-            }
-        }
-        let ends = |other: &&Instruction| other.opcode == Opcode::EndLoop && other.word as usize == at + 1;
-        let body = self.code[at..].iter().position(|other| ends(&other)).unwrap_or_default();
-        let inside = self.code[at..at + body].iter().map(Since::of).fold(Since::default(), Since::bitor);
-        self.since = self.since | inside;
-        let [head, again, merge] = [(); 3].map(|()| self.emitter.id());
-        self.emitter.branch(head);
-        self.emitter.label(head);
-        self.emitter.enter_loop(merge, again);
-        self.frames.push(Frame::Loop { head, again, merge, depth, since: self.since });
-        Ok(())
-    }
-
-    fn leave_loop(&mut self, instruction: &Instruction) -> Result<(), Untranslatable> {
-        self.pay()?;
-        let innermost = self.frames.iter().rev().find_map(|frame| match frame {
-            Frame::Loop { merge, .. } => Some(*merge),
-            _ => None,
-        });
-        let merge = innermost.unwrap_or_default();
-        let leaves = if instruction.is_vector() {
-            let stay = self.part(instruction);
-            let vote = self.vote(stay)?;
-            let stay = self.emitter.has_bits(vote, SEEN);
-            self.emitter.not(stay)
-        } else {
-            let value = self.scalar(instruction.a);
-            self.emitter.is_set(value)
-        };
-        let goes_on = self.emitter.id();
-        self.emitter.fork(leaves, merge, goes_on, goes_on);
-        self.emitter.label(goes_on);
-        Ok(())
-    }
-
-    /// Takes lanes out of the masks from a loop's on; gives whether any of the hardware lane's stays in it.
-    fn part(&mut self, instruction: &Instruction) -> Word {
-        let (mut stay, bvec4) = (self.emitter.types.no, self.emitter.types.bvec4);
-        for place in 0..self.places.len() {
-            let leaves = self.condition(instruction, place);
-            let rest = self.emitter.op(Op::LogicalNot, bvec4, &[leaves]);
-            for depth in instruction.d..=self.depth {
-                let mask = self.mask_at(depth, place);
-                let mask = self.emitter.op(Op::LogicalAnd, bvec4, &[mask, rest]);
-                self.write_mask(depth, place, mask);
-                if depth == instruction.d {
-                    stay = self.emitter.any(mask, stay);
-                }
-            }
-        }
-        stay
-    }
-
-    fn end_loop(&mut self) -> Result<(), Untranslatable> {
-        self.pay()?;
-        if let Some(Frame::Loop { head, again, merge, depth, since }) = self.frames.pop() {
-            self.emitter.branch(again);
-            self.emitter.label(again);
-            self.emitter.branch(head);
-            self.emitter.label(merge);
-            self.since = since;
-            self.depth = depth;
-        }
         Ok(())
     }
 }

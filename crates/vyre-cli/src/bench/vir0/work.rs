@@ -31,8 +31,11 @@ macro_rules! text {
 /// Lanes of a group, and so the items of a tile of the programs without a loop over items.
 const GROUP: u32 = 256;
 
-/// Items of a tile of saxpy and dot.
-const FLOATS_SPAN: u32 = 4 << 10;
+/// Items of a tile of saxpy: enough that taking the tile costs little beside it.
+const SAXPY_SPAN: u32 = 16 << 10;
+
+/// Items of a tile of dot, whose tiles wait more: so many that each worker finds some.
+const DOT_SPAN: u32 = 4 << 10;
 
 /// Bytes of a tile of the histogram.
 const HISTOGRAM_SPAN: u32 = 16 << 10;
@@ -66,14 +69,14 @@ fn saxpy(items: u32) -> Work {
         expected: floats((0..items).map(|i| 0.5 * x(i) + y(i))),
         parameters: vec![0.5_f32.to_bits()],
         items,
-        span: FLOATS_SPAN,
+        span: SAXPY_SPAN,
     }
 }
 
 fn dot(items: u32) -> Work {
     let (x, y) = (|i: u32| (i % 17) as f32, |i: u32| (i % 5) as f32 - 2.0);
-    let sum = |tile: u32| (tile * FLOATS_SPAN..items.min(tile * FLOATS_SPAN + FLOATS_SPAN)).map(|i| x(i) * y(i)).sum();
-    let tiles = items.div_ceil(FLOATS_SPAN);
+    let sum = |tile: u32| (tile * DOT_SPAN..items.min(tile * DOT_SPAN + DOT_SPAN)).map(|i| x(i) * y(i)).sum();
+    let tiles = items.div_ceil(DOT_SPAN);
     Work {
         name: "dot",
         text: text!("dot"),
@@ -84,7 +87,7 @@ fn dot(items: u32) -> Work {
         expected: floats((0..tiles).map(sum)),
         parameters: Vec::new(),
         items,
-        span: FLOATS_SPAN,
+        span: DOT_SPAN,
     }
 }
 
