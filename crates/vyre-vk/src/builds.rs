@@ -151,10 +151,7 @@ impl Builds {
     /// Starts to build the kernel with all operations. Nothing may have been started before.
     pub(crate) fn start_whole(&mut self, site: Site) -> Result<(), VulkanError> {
         let thread = thread("vyre-build").spawn(move || site.build_whole());
-        self.whole = Some(thread.map_err(|_| VulkanError {
-            call: "starting a thread to build the kernel on",
-            result: ash::vk::Result::ERROR_OUT_OF_HOST_MEMORY,
-        })?);
+        self.whole = Some(thread.map_err(|_| VulkanError::no_thread("starting a thread to build the kernel on"))?);
         Ok(())
     }
 

@@ -13,6 +13,13 @@ pub struct VulkanError {
     pub result: vk::Result,
 }
 
+impl VulkanError {
+    /// The operating system gave no thread for this.
+    pub(crate) fn no_thread(call: &'static str) -> VulkanError {
+        VulkanError { call, result: vk::Result::ERROR_OUT_OF_HOST_MEMORY }
+    }
+}
+
 /// Attaches the name of a call to its result.
 pub(crate) trait Named<T> {
     /// Names the call that returned this.

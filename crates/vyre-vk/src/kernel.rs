@@ -18,6 +18,7 @@ use vyre_protocol::launch::{LAUNCH_BYTES, max_tile_fuel};
 use vyre_protocol::operation::{CUSTOM_MASK, Operation};
 use zerocopy::IntoBytes;
 
+use crate::custom::CustomKernel;
 use crate::device::DeviceReport;
 use crate::error::{Named, VulkanError};
 use crate::gpu::Gpu;
@@ -36,19 +37,25 @@ const EXEC: [&[u8]; 3] = [
     include_bytes!("../spirv/exec_int64.spv"),
     include_bytes!("../spirv/exec_int64_clock.spv"),
 ];
-const ECHO: &[u8] = include_bytes!("../spirv/echo.spv");
-const PLAIN: &[u8] = include_bytes!("../spirv/plain.spv");
-const PLAIN_INT64: &[u8] = include_bytes!("../spirv/plain_int64.spv");
-
-/// The same without all but scalar slots.
+/// And of those that run scalar slots alone.
 const SCALARS: [&[u8]; 3] = [
     include_bytes!("../spirv/scalars.spv"),
     include_bytes!("../spirv/scalars_int64.spv"),
     include_bytes!("../spirv/scalars_int64_clock.spv"),
 ];
+const ECHO: &[u8] = include_bytes!("../spirv/echo.spv");
+const PLAIN: &[u8] = include_bytes!("../spirv/plain.spv");
+const PLAIN_INT64: &[u8] = include_bytes!("../spirv/plain_int64.spv");
+
 /// Whether the operations have EXEC among them.
 fn runs_programs(operations: u32) -> bool {
     operations & operation_bit(Operation::Exec.code()) != 0
+}
+
+/// Those operations of the configuration that there are.
+fn operations(config: &KernelConfig) -> u32 {
+    let custom = config.custom.as_ref().map_or(0, CustomKernel::mask);
+    config.operations & (custom | !CUSTOM_MASK)
 }
 
 /// Which of the resident modules the device takes.
@@ -90,16 +97,12 @@ impl Kernel {
     /// The module of the resident kernel with all operations of the configuration, and which of them it has.
     pub(crate) fn module<'a>(gpu: &Gpu, config: &'a KernelConfig) -> (Cow<'a, [u32]>, u32) {
         let variant = variant(gpu);
-        match &config.custom {
-            Some(custom) => {
-                let operations = config.operations & (custom.mask() | !CUSTOM_MASK);
-                (Cow::Borrowed(custom.module(variant)), operations)
-            }
-            None => {
-                let modules = if runs_programs(config.operations) { EXEC } else { SPIRV };
-                (Cow::Owned(module_words(modules[variant])), config.operations & !CUSTOM_MASK)
-            }
-        }
+        let words = match &config.custom {
+            Some(custom) => Cow::Borrowed(custom.module(variant)),
+            None if runs_programs(config.operations) => Cow::Owned(module_words(EXEC[variant])),
+            None => Cow::Owned(module_words(SPIRV[variant])),
+        };
+        (words, operations(config))
     }
 
     /// Compiles that module; with the configuration's `trace` each tile leaves a record.
@@ -111,8 +114,7 @@ impl Kernel {
     /// Compiles the kernel of a small start: it runs scalar slots as [`resident`](Self::resident) does, with the same fuel, and leaves all
     /// others to that.
     pub(crate) fn scalars(gpu: &Arc<Gpu>, config: &KernelConfig) -> Result<Kernel, VulkanError> {
-        let (_, operations) = Self::module(gpu, config);
-        Self::of_module(gpu, &module_words(SCALARS[variant(gpu)]), operations, config.trace)
+        Self::of_module(gpu, &module_words(SCALARS[variant(gpu)]), operations(config), config.trace)
     }
 
     /// The module of a resident kernel with these programs translated, and what became of them.

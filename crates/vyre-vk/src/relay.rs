@@ -125,9 +125,8 @@ impl Relay {
         let control = work.control.clone();
         let runner = Runner::new(work, Arc::clone(&shared))?;
         let thread = std::thread::Builder::new().name("vyre-relay".into()).spawn(move || runner.run());
-        let out_of_threads =
-            |_| VulkanError { call: "starting the relay's thread", result: ash::vk::Result::ERROR_OUT_OF_HOST_MEMORY };
-        Ok(Relay { shared, control, thread: Some(thread.map_err(out_of_threads)?) })
+        let thread = thread.map_err(|_| VulkanError::no_thread("starting the relay's thread"))?;
+        Ok(Relay { shared, control, thread: Some(thread) })
     }
 
     /// Tells how many slots are outstanding; wakes a parked relay when there are some.

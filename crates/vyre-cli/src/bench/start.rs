@@ -1,7 +1,8 @@
 //! `vyre bench start`: from nothing to the first completion, and to the first of an operation that a small start leaves out, in a fresh
 //! process each time.
 //!
-//! The bench runs this binary again, with the hidden command [`Once`], and reads the lines that it prints when these slots have completed. Vyre's pipeline cache and the driver's own cache lie in folders of the bench, so a user's caches are neither used nor changed.
+//! The bench runs this binary again, with the hidden command [`Once`], and reads the lines that it prints when these slots have
+//! completed. Vyre's pipeline cache and the driver's own cache lie in folders of the bench, so a user's caches are neither used nor changed.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
