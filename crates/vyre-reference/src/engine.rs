@@ -14,14 +14,18 @@ use vyre_protocol::resource::{Handle, ResourceEntry};
 use vyre_protocol::ring::RingMemory;
 use vyre_protocol::words::SharedWords;
 
+use crate::bell::{Bell, Crew, Looking};
 use crate::custom::CustomFunction;
 use crate::ops::Backing;
 use crate::span::Span;
-use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering, fence};
+use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use crate::worker::Worker;
 
 /// Fuel of a quantum: some milliseconds of work.
 const QUANTUM_FUEL: u32 = 20_000 * TURN_FUEL + MAX_TILE_FUEL;
+
+/// Most workers: they are counted in half a word.
+const MOST_WORKERS: u32 = 4096;
 
 /// All regions, over three blocks.
 pub(crate) struct Regions {
@@ -66,46 +70,11 @@ impl Resources {
     }
 }
 
-/// Wakes sleepers; nearly free to ring when nobody sleeps.
-#[derive(Default)]
-pub(crate) struct Bell {
-    asleep: AtomicBool,
-    lock: Mutex<()>,
-    wake: Condvar,
-}
-
-impl Bell {
-    /// Wakes whoever sleeps. What the caller stored before, the sleeper sees, or it does not fall asleep.
-    pub(crate) fn ring(&self) {
-        fence(Ordering::SeqCst);
-        if self.asleep.load(Ordering::Relaxed) {
-            let _guard = self.guard();
-            self.asleep.store(false, Ordering::Relaxed);
-            self.wake.notify_all();
-        }
-    }
-
-    /// Sleeps until the bell rings or the time is up, unless `reason_to_stay_awake` holds.
-    pub(crate) fn sleep(&self, timeout: Duration, reason_to_stay_awake: impl Fn() -> bool) {
-        let guard = self.guard();
-        self.asleep.store(true, Ordering::Relaxed);
-        // Pairs with the fence in `ring`: either it sees us asleep, or we see what its caller stored.
-        fence(Ordering::SeqCst);
-        if !reason_to_stay_awake() {
-            drop(self.wake.wait_timeout(guard, timeout));
-        }
-    }
-
-    fn guard(&self) -> MutexGuard<'_, ()> {
-        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 struct Shared {
     geometry: Geometry,
     regions: Regions,
     resources: Resources,
-    published: Bell,
+    crew: Crew,
     completed: Bell,
     stop: AtomicBool,
     launched: AtomicU64,
@@ -165,9 +134,10 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// An engine with that many workers (at least one). [`start`](Self::start) starts them.
+    /// An engine with that many workers, at least one and at most 4096. [`start`](Self::start) starts them.
     #[must_use]
     pub fn new(geometry: Geometry, workers: u32) -> Reference {
+        let workers = workers.clamp(1, MOST_WORKERS);
         let regions = Regions::new(&geometry);
         regions.reset(&geometry);
         let table = (0..geometry.counts().resources).map(|_| None).collect();
@@ -175,21 +145,20 @@ impl Reference {
             geometry,
             regions,
             resources: Resources(RwLock::new(table)),
-            published: Bell::default(),
+            crew: Crew::new(workers),
             completed: Bell::default(),
             stop: AtomicBool::new(false),
             launched: AtomicU64::new(0),
             finished: AtomicU64::new(0),
             spans: Mutex::default(),
         };
-        let (workers, threads) = (workers.max(1), Vec::new());
         Reference {
             shared: Arc::new(shared),
             workers,
             quantum_fuel: QUANTUM_FUEL,
             custom: Arc::new([]),
             epoch: None,
-            threads,
+            threads: Vec::new(),
         }
     }
 
@@ -288,9 +257,10 @@ impl Reference {
         Ok(())
     }
 
-    /// Wakes sleeping workers; call it after each publish. Without it they sleep on.
+    /// Wakes a worker, unless one is awake and looks for work, and that one wakes others as it needs them; call it after each publish.
+    /// Without it they sleep on.
     pub fn wake(&self) {
-        self.shared.published.ring();
+        self.shared.crew.call();
     }
 
     /// Sleeps until a slot completes or the time is up. It may return early; look at the ring before and after.
@@ -311,7 +281,7 @@ impl Reference {
         let control = self.shared.regions.get(RegionKind::Control);
         control.store(COMMAND as usize, Command::Leave.code());
         control.publish_fence();
-        self.shared.published.ring();
+        self.shared.crew.call_all();
         for thread in self.threads.drain(..) {
             // A worker does not panic; if one did, its message was printed and there is nothing to add.
             let _ = thread.join();
@@ -352,27 +322,29 @@ impl Shared {
 /// A worker's thread: quanta until it is stopped, asleep while there is nothing to do.
 fn work(shared: &Shared, custom: &[(u32, CustomFunction)], id: u32, workers: u32, fuel: u32, epoch: Option<Instant>) {
     let traced = epoch.is_some();
+    let mut looking = Looking::new(&shared.crew, id);
     while !shared.stop.load(Ordering::Acquire) {
         shared.launched.fetch_add(1, Ordering::AcqRel);
-        let mut worker = Worker::new(&shared.regions, &shared.resources, &shared.completed, id, workers);
+        let mut worker = Worker::new(&shared.regions, &shared.resources, &shared.completed, looking, id, workers);
         (worker.custom, worker.epoch) = (custom, epoch);
         let ran = shared.span(id, false, traced, || worker.run_quantum(fuel));
+        looking = worker.looking;
         shared.finished.fetch_add(1, Ordering::AcqRel);
         match ran {
             None => return,
             Some(true) => {}
-            Some(false) => shared.span(id, true, traced, || doze(shared)),
+            Some(false) => shared.span(id, true, traced, || doze(shared, &mut looking)),
         }
     }
 }
 
 /// Sleeps until there is something to do.
-fn doze(shared: &Shared) {
+fn doze(shared: &Shared, looking: &mut Looking<'_>) {
     let rung = || {
         let control = shared.regions.get(RegionKind::Control);
         let local = shared.regions.get(RegionKind::Local);
         (0..PARTITIONS).any(|p| control.load(DOORBELLS as usize + p) != local.load(HOT as usize + p))
             || shared.stop.load(Ordering::Relaxed)
     };
-    shared.published.sleep(Duration::MAX, rung);
+    looking.sleep(rung);
 }

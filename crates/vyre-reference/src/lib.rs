@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod arithmetic;
+mod bell;
 mod claim;
 mod custom;
 mod engine;

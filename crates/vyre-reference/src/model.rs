@@ -23,10 +23,11 @@ use vyre_protocol::slot::{Operand, Slot};
 use vyre_protocol::tenants::{Revocation, TenantConfig, TenantError};
 use vyre_protocol::words::SharedWords;
 
-use crate::engine::{Bell, Regions, Resources};
+use crate::bell::{Bell, Crew, Looking};
+use crate::engine::{Regions, Resources};
 use crate::ops::Backing;
 use crate::span::Span;
-use crate::sync::{Ordering, PLANTED};
+use crate::sync::{AtomicBool, Ordering, PLANTED};
 use crate::worker::Worker;
 
 const NOP: Slot = Slot::new(Operation::Nop);
@@ -36,7 +37,7 @@ struct Device {
     geometry: Geometry,
     regions: Regions,
     resources: Resources,
-    published: Bell,
+    crew: Crew,
     completed: Bell,
     memory: Span,
 }
@@ -53,8 +54,8 @@ impl Device {
         let entry = ResourceEntry { address: [0; 2], length: 4, generation, owner: SHARED, access, reserved: [0; 2] };
         entry.store(regions.get(RegionKind::Resources), 0);
         let resources = Resources(RwLock::new(vec![Some((generation, Backing::Words(memory.clone())))]));
-        let (published, completed) = (Bell::default(), Bell::default());
-        Arc::new(Device { geometry, regions, resources, published, completed, memory })
+        let (crew, completed) = (Crew::new(3), Bell::default());
+        Arc::new(Device { geometry, regions, resources, crew, completed, memory })
     }
 
     fn ring(&self) -> Ring<Span> {
@@ -68,7 +69,7 @@ impl Device {
     }
 
     fn worker(&self, id: u32) -> Worker<'_> {
-        Worker::new(&self.regions, &self.resources, &self.completed, id, 2)
+        Worker::new(&self.regions, &self.resources, &self.completed, Looking::new(&self.crew, id), id, 2)
     }
 
     /// Looks at the host and runs what there is to be taken.
@@ -314,27 +315,58 @@ fn lease_and_mirror() {
     assert_eq!((numbers(&completions), device.memory.load(0)), (vec![0], 1));
 }
 
-/// A worker that falls asleep while a slot is published wakes, or does not fall asleep; so does a client that waits for it.
-fn park_and_wake() {
-    let device = Device::new(1);
-    let mut ring = device.ring();
-    let sleeper = Arc::clone(&device);
-    let worker = thread::spawn(move || {
-        let (control, local) = (sleeper.regions.get(RegionKind::Control), sleeper.regions.get(RegionKind::Local));
+/// A thread that plays a worker until `through`: it sleeps while there is nothing to do.
+fn spawn_sleeper(device: &Arc<Device>, id: u32, through: &Arc<AtomicBool>) -> thread::JoinHandle<()> {
+    let (device, through) = (Arc::clone(device), Arc::clone(through));
+    thread::spawn(move || {
+        let (control, local) = (device.regions.get(RegionKind::Control), device.regions.get(RegionKind::Local));
         let word = Priority::Normal.index();
         let rung = || control.load(DOORBELLS as usize + word) != local.load(HOT as usize + word);
-        // A lost wake-up is a deadlock here, since loom's time never ends.
-        while !sleeper.step(1) {
-            sleeper.published.sleep(Duration::MAX, rung);
+        let mut worker = device.worker(id);
+        while !through.load(Ordering::Acquire) {
+            worker.look(true);
+            if worker.act() == 0 {
+                // A lost wake-up is a deadlock here, since loom's time never ends.
+                worker.looking.sleep(|| rung() || through.load(Ordering::Relaxed));
+            }
         }
-    });
-    ring.publish(Priority::Normal, &NOP).unwrap();
-    device.published.ring();
-    while !ring.has_completion() {
-        device.completed.sleep(Duration::MAX, || ring.has_completion());
+    })
+}
+
+/// Publishes slots one by one beside workers that fall asleep and a client that does, and ends when all have completed.
+fn publish_to_sleepers(workers: u32, slots: &[Slot]) {
+    let device = Device::new(slots.len() as u32);
+    let mut ring = device.ring();
+    let through = Arc::new(AtomicBool::new(false));
+    let workers: Vec<_> = (0..workers).map(|id| spawn_sleeper(&device, id + 1, &through)).collect();
+    for slot in slots {
+        ring.publish(Priority::Normal, slot).unwrap();
+        device.crew.call();
     }
-    worker.join().unwrap();
-    assert_eq!(numbers(&device.finish(&mut ring)), [0]);
+    let mut completions = Vec::new();
+    while completions.len() < slots.len() {
+        device.completed.sleep(Duration::MAX, || ring.has_completion());
+        completions.extend(reap(&mut ring));
+    }
+    through.store(true, Ordering::Release);
+    device.crew.call_all();
+    workers.into_iter().for_each(|worker| worker.join().unwrap());
+    assert!(!device.step(0), "nothing was left");
+}
+
+/// A worker that falls asleep while a slot is published wakes, or does not fall asleep; so does a client that waits for it.
+fn park_and_wake() {
+    publish_to_sleepers(1, &[NOP]);
+}
+
+/// The same with two slots: what is published while a worker looks is not left to one that falls asleep.
+fn looking_worker() {
+    publish_to_sleepers(1, &[NOP; 2]);
+}
+
+/// Two workers, of which one is called: it, or one that looks, is not called again, and calls the other if it sees more than it takes.
+fn one_calls_the_other() {
+    publish_to_sleepers(2, &[Slot { tiles: 2, ..NOP }]);
 }
 
 #[test]
@@ -395,6 +427,16 @@ fn the_lease_loses_no_slot() {
 #[test]
 fn no_wake_up_is_lost() {
     explore("park and wake", 2, park_and_wake);
+}
+
+#[test]
+fn a_worker_that_looks_finds_what_nobody_was_woken_for() {
+    explore("looking worker", 2, looking_worker);
+}
+
+#[test]
+fn workers_call_each_other() {
+    explore("one calls the other", 2, one_calls_the_other);
 }
 
 #[test]

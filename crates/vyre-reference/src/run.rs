@@ -24,6 +24,10 @@ impl Worker<'_> {
         // Beside the slots' own words the front is only a hint, so it may pass them before they are taken: it passes no slot that nobody
         // takes.
         self.advance(self.claim_behind(choice.priority, 0), length);
+        // What is taken here does not take long: until the next look nobody else needs to look, unless there is more.
+        if self.sees_more() {
+            self.looking.found_more();
+        }
         let mut ran = std::mem::take(&mut self.ran);
         for by in 0..length {
             let claim = self.claim_behind(choice.priority, by);

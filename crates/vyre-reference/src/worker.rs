@@ -15,9 +15,10 @@ use vyre_protocol::stamped;
 use vyre_protocol::status::{self, LAUNCH, LAUNCH_STAMP, LaunchReport};
 use vyre_protocol::words::SharedWords;
 
+use crate::bell::{Bell, Looking};
 use crate::claim::Choice;
 use crate::custom::CustomFunction;
-use crate::engine::{Bell, Regions, Resources};
+use crate::engine::{Regions, Resources};
 use crate::run::Ran;
 use crate::span::Span;
 use crate::sync::{Ordering, spin_loop, yield_now};
@@ -27,6 +28,7 @@ pub(crate) struct Worker<'a> {
     pub(crate) regions: &'a Regions,
     pub(crate) resources: &'a Resources,
     pub(crate) completed: &'a Bell,
+    pub(crate) looking: Looking<'a>,
     /// Operations of the user's own, by their codes.
     pub(crate) custom: &'a [(u32, CustomFunction)],
     pub(crate) local: &'a Span,
@@ -69,6 +71,9 @@ const SPINS: u32 = 64;
 /// Idle turns in a row that end a quantum, so that a thread with nothing to do sleeps soon.
 const IDLE_TURNS: u32 = 192;
 
+/// The same while others look for work as well: one is enough, and the processors are for those who publish, read and copy.
+const IDLE_TURNS_IN_COMPANY: u32 = 8;
+
 /// A busy worker looks at the host at least this often, for more urgent work and for LEAVE.
 const BUSY_TURNS_PER_POLL: u32 = 16;
 
@@ -83,6 +88,7 @@ impl<'a> Worker<'a> {
         regions: &'a Regions,
         resources: &'a Resources,
         completed: &'a Bell,
+        looking: Looking<'a>,
         id: u32,
         workers: u32,
     ) -> Self {
@@ -91,6 +97,7 @@ impl<'a> Worker<'a> {
             regions,
             resources,
             completed,
+            looking,
             custom: &[],
             local: regions.get(RegionKind::Local),
             id,
@@ -196,8 +203,10 @@ impl<'a> Worker<'a> {
         if self.leased {
             self.return_lease();
         }
-        let idle = self.idle_streak >= IDLE_TURNS;
-        if idle || self.fuel < MAX_TILE_FUEL || self.polled[(COMMAND - DOORBELLS) as usize] == Command::Leave.code() {
+        if self.idle_streak >= self.longest_idle()
+            || self.fuel < MAX_TILE_FUEL
+            || self.polled[(COMMAND - DOORBELLS) as usize] == Command::Leave.code()
+        {
             return false;
         }
         self.fuel -= TURN_FUEL;
@@ -210,6 +219,7 @@ impl<'a> Worker<'a> {
             self.busy = BUSY_TURNS_PER_POLL;
             self.idle_turns += 1;
             self.idle_streak += 1;
+            self.looking.found_nothing();
             // The host that would publish more may need this very processor.
             if self.idle_streak < SPINS { spin_loop() } else { yield_now() }
         }
@@ -219,6 +229,17 @@ impl<'a> Worker<'a> {
         }
         self.look(self.leased);
         true
+    }
+
+    /// Idle turns in a row that end the quantum.
+    fn longest_idle(&self) -> u32 {
+        if self.looking.has_company() { IDLE_TURNS_IN_COMPANY } else { IDLE_TURNS }
+    }
+
+    /// Whether the last look has seen more than what was taken since, by this worker or others.
+    pub(crate) fn sees_more(&self) -> bool {
+        let front = |priority| self.local.load((HOT as usize) + priority);
+        (0..PARTITIONS).any(|priority| front(priority) != self.polled[priority])
     }
 
     /// Claims by what the last look has seen, and runs what it gets: a run of scalar slots, or one tile of another slot. Gives how many.
@@ -234,6 +255,11 @@ impl<'a> Worker<'a> {
 
     fn run_tile(&mut self, choice: Choice) -> bool {
         let Some(claim) = self.take_tile(choice.priority) else { return false };
+        if self.sees_more() {
+            self.looking.found_more();
+        } else {
+            self.looking.found_long();
+        }
         let (slot, result) = self.execute(claim);
         // After a long tile it looks at the host at once: what is more urgent waits for one tile only.
         self.busy += slot.length / claim.tiles / BYTES_PER_BUSY_TURN;

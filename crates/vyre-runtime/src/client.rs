@@ -1,6 +1,5 @@
 //! Many producers on one runtime.
 
-use std::num::NonZero;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -93,8 +92,8 @@ impl Client {
     /// Shares a runtime.
     #[must_use]
     pub fn new(runtime: Runtime) -> Client {
-        let processors = thread::available_parallelism().map_or(1, NonZero::get);
-        let state = State { runtime, watched: false, asleep: Vec::new(), may_spin: processors / 2 };
+        let may_spin = runtime.processors / 2;
+        let state = State { runtime, watched: false, asleep: Vec::new(), may_spin };
         Client { state: Arc::new(Mutex::new(state)) }
     }
 

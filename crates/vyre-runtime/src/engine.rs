@@ -1,6 +1,7 @@
 //! The two engines behind one face.
 
 use std::fmt;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -148,10 +149,15 @@ pub(crate) enum Engine {
     Vulkan { resident: Box<Resident>, vulkan: Vulkan },
 }
 
+/// Processors that this process may use.
+pub(crate) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
 /// Workers of the reference engine if nobody says how many: half of the processors, or four. Others publish, read and copy for io_uring
-/// meanwhile; 16 workers on as many processors hash a cached file four times slower than eight.
+/// meanwhile; 16 workers on as many processors hash a cached file more slowly than eight.
 fn reference_workers() -> u32 {
-    let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
+    let processors = processors() as u32;
     processors.min((processors / 2).max(4))
 }
 

@@ -20,7 +20,7 @@ use vyre_vk::{DeviceKind, MemoryUse};
 
 use crate::device::DeviceChoice;
 use crate::dispatch::Staged;
-use crate::engine::{BulkVisibility, Engine, EngineInfo, EngineKind, Quanta, Words};
+use crate::engine::{BulkVisibility, Engine, EngineInfo, EngineKind, Quanta, Words, processors};
 use crate::error::{AbortReport, LossReport, OpenError, ResourceError, WaitError};
 use crate::hot::HotPrograms;
 use crate::log::{FormatError, Log, LogLine};
@@ -60,6 +60,8 @@ pub struct Runtime {
     pub(crate) stopped: bool,
     /// Storage that [`dispatch`](Runtime::dispatch) uses again.
     pub(crate) staged: Staged,
+    /// Processors that this process may use.
+    pub(crate) processors: usize,
     /// To open the engine again.
     pub(crate) options: Options,
 }
@@ -97,6 +99,7 @@ impl Runtime {
             recorder,
             rated: false,
             opened,
+            processors: processors(),
             launch: 0,
             stopped: false,
             staged: Staged::default(),

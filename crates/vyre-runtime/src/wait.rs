@@ -17,6 +17,9 @@ use crate::runtime::Runtime;
 const SPIN: Duration = Duration::from_micros(30);
 const YIELD: Duration = Duration::from_millis(1);
 
+/// On fewer processors a client that spins takes too much from workers that are host threads.
+const MANY_PROCESSORS: usize = 8;
+
 impl Runtime {
     /// Waits until nothing of a tenant is outstanding. Completions stay for [`reap`](Self::reap).
     ///
@@ -150,8 +153,8 @@ impl Runtime {
         match (self.options.wait, self.info.kind) {
             (WaitPolicy::Spin, _) => (Duration::MAX, Duration::MAX),
             (WaitPolicy::Sleep, _) => (Duration::ZERO, Duration::ZERO),
-            // Host threads need the processor that a waiting client would burn.
-            (WaitPolicy::BackOff, EngineKind::Reference) => (SPIN / 16, SPIN / 16),
+            (WaitPolicy::BackOff, EngineKind::Reference) if self.processors < MANY_PROCESSORS => (SPIN / 16, SPIN / 16),
+            (WaitPolicy::BackOff, EngineKind::Reference) => (SPIN, SPIN),
             (WaitPolicy::BackOff, EngineKind::Vulkan(_)) => (SPIN, YIELD),
         }
     }
