@@ -419,6 +419,7 @@ impl<W: SharedWords> Ring<W> {
     ///
     /// # Errors
     /// [`ReapError`] if the device wrote nonsense; that record is passed over.
+    #[inline]
     pub fn reap(&mut self) -> Result<Option<Completion>, ReapError> {
         loop {
             let (base, stamp) = self.next_completion();

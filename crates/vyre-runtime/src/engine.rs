@@ -52,12 +52,14 @@ impl SharedWords for Words {
             Words::Device(words) => words.store(index, value),
         }
     }
+    #[inline]
     fn store_line(&self, index: usize, line: &Line) {
         match self {
             Words::Host(words) => words.store_line(index, line),
             Words::Device(words) => words.store_line(index, line),
         }
     }
+    #[inline]
     fn load_record(&self, index: usize, stamp: u32) -> Option<Record> {
         match self {
             Words::Host(words) => words.load_record(index, stamp),

@@ -220,10 +220,14 @@ impl Runtime {
     }
 
     /// Moves what kernel and relay have left for the recorder to it, if there is one.
+    #[inline]
     pub(crate) fn record(&mut self) {
-        if self.recorder.is_none() {
-            return;
+        if self.recorder.is_some() {
+            self.record_now();
         }
+    }
+
+    fn record_now(&mut self) {
         while let Some(entry) = self.next_log_entry() {
             match entry {
                 LogEntry::Tile(record) => self.note_tile(record),
@@ -238,6 +242,7 @@ impl Runtime {
     }
 
     /// A completion was taken from the ring.
+    #[inline]
     pub(crate) fn note_reaped(&mut self, completion: &Completion) {
         self.record();
         if let Some(recorder) = &mut self.recorder {
