@@ -153,7 +153,7 @@ Verdict execute(Claim claim, Tile tile, inout Worker worker) {
     Verdict verdict = ACCEPTED;
 #ifdef VYRE_EXEC
     if (tile.operation == OP_EXEC && HAS_EXEC) {
-        verdict = exec_tile(claim, tile, worker);
+        verdict = exec_tile(claim, worker);
         if (verdict.fault != FAULT_NONE) { note_fault(claim, verdict); }
     }
 #endif

@@ -126,10 +126,10 @@ Verdict advance(Step s, inout Group group, bool seen) {
     return ACCEPTED;
 }
 
-// PRINTF: a line with two scalars.
-void print_line(Step s, Claim claim) {
+// PRINTF: a line with two scalars, of which lane 4 has the first.
+void print_line(Claim claim, uint format, uint arg) {
     take_log_position();
-    write_log(line_word(claim, s.word, 2u, registers[register_at(LANE == 4u ? s.a : s.b, 0u)].x));
+    write_log(line_word(claim, format, 2u, arg));
     // The next line's position comes when all have this one's.
     meet();
 }
@@ -149,7 +149,7 @@ bool run_pass(Step s, inout Group group) {
     return seen;
 }
 
-Verdict interpret(Claim claim, inout Group group) {
+Verdict interpret(inout Group group) {
     Verdict verdict = ACCEPTED;
     uvec2 ahead = uvec2(0x80000000u, 0u);
     uint votes = 0u;
@@ -177,7 +177,7 @@ Verdict interpret(Claim claim, inout Group group) {
             votes = vote(group, seen);
             seen = (votes & VOTE_SEEN) != 0u;
         }
-        if (s.op == VIR_PRINTF) { print_line(s, claim); }
+        if (s.op == VIR_PRINTF) { print_line(group.claim, s.word, registers[register_at(LANE == 4u ? s.a : s.b, 0u)].x); }
         verdict = advance(s, group, seen);
     }
     // An access outside came before whatever ended it.
@@ -185,19 +185,19 @@ Verdict interpret(Claim claim, inout Group group) {
     return (votes & VOTE_OUTSIDE) != 0u ? outside(group) : verdict;
 }
 
-Verdict run_program(Claim claim, inout Group group) {
+Verdict run_program(inout Group group) {
 #ifdef VYRE_HOT
     uint outcome = hot_program(group);
     if (outcome != HOT_UNKNOWN) { return verdict_of(outcome, group); }
 #endif
-    return interpret(claim, group);
+    return interpret(group);
 }
 
 // Runs the program; takes the fuel that it uses.
-Verdict exec_tile(Claim claim, Tile tile, inout Worker worker) {
+Verdict exec_tile(Claim claim, inout Worker worker) {
     begin_group();
-    Group group = Group(0u, 0u, 0u, s_program[VIR_HEADER_FUEL], 0u, 0u, tile.number, 0xffffffffu, 0u);
-    Verdict verdict = run_program(claim, group);
+    Group group = Group(0u, 0u, 0u, s_program[VIR_HEADER_FUEL], 0u, 0u, claim, 0xffffffffu, 0u);
+    Verdict verdict = run_program(group);
     uint used = s_program[VIR_HEADER_FUEL] - group.fuel;
     worker.fuel -= min(worker.fuel, used);
     worker.busy += used / FUEL_PER_BUSY_TURN;

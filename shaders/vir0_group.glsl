@@ -55,7 +55,7 @@ struct Group {
     uint fuel;
     uint meetings;
     uint open; // accesses since the lanes last met
-    uint tile;
+    Claim claim; // of the tile; the clock is each lane's own
     uint mine_outside_lane;
     uint mine_outside_offset;
 };
@@ -525,7 +525,7 @@ bool run_place(Step s, inout Group group, uint turn) {
     if (HOST_THREADS && s.op < VIR_GET) {
         compute_place(s, group, turn);
     } else if (s.op == VIR_GET) {
-        put(s.d, turn, special(s.word, LANE + turn * LANES, group.tile), group.depth);
+        put(s.d, turn, special(s.word, LANE + turn * LANES, group.claim.tile), group.depth);
     } else if (is_memory(s.op)) {
         access_place(s, group, turn);
     } else if (is_reduction(s.op)) {

@@ -34,7 +34,7 @@ HOT_EXACT(lef, truth(lessThanEqual(x, y)))
 // The hardware lane's place of this number.
 uint hot_place(const uint number) { return LANE + number * LANES; }
 
-uvec4 hot_get(inout Group group, const uint name, const uint place) { return special(name, place, group.tile); }
+uvec4 hot_get(inout Group group, const uint name, const uint place) { return special(name, place, group.claim.tile); }
 
 // Which translation the program in shared memory belongs to.
 uint hot_tag() { return s_program[VIR_HEADER_TAG]; }
@@ -146,6 +146,10 @@ void hot_scan() {
 }
 
 uvec4 hot_scanned(const uint place) { return scanned(place); }
+
+void hot_print(inout Group group, const uint format, const uint a, const uint b) {
+    print_line(group.claim, format, LANE == 4u ? a : b);
+}
 
 // The fault of a program that ran, as the interpreter finds it.
 Verdict verdict_of(uint outcome, inout Group group) {

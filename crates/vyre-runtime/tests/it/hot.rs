@@ -6,11 +6,14 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use vyre_runtime::protocol::completion::Status;
+use vyre_runtime::protocol::debuglog::LogRecord;
 use vyre_runtime::protocol::fault::Fault;
 use vyre_runtime::protocol::geometry::Priority;
 use vyre_runtime::protocol::operation::Operation;
+use vyre_runtime::protocol::ring::Ticket;
 use vyre_runtime::protocol::slot::Slot;
-use vyre_runtime::protocol::vir0::{GROUP, Opcode, Program, assemble, disassemble};
+use vyre_runtime::protocol::tenants::TenantConfig;
+use vyre_runtime::protocol::vir0::{GROUP, PRINT_FUEL, Program, assemble, disassemble};
 use vyre_runtime::vk::{DeviceKind, MemoryUse};
 use vyre_runtime::{Bindings, EngineKind, HotPolicy, LoadedProgram, Options, ProgramState, Resource, Runtime};
 
@@ -41,10 +44,11 @@ struct Bench {
     host: Resource,
     output: Resource,
     shared: Resource,
+    tenant: u32,
 }
 
-/// What a slot leaves: how it ended, and the bytes.
-type Outcome = (Status, Fault, u32, Vec<u32>);
+/// What a slot leaves: how it ended, the words, and format and arguments of each line, unless there were more than the log holds.
+type Outcome = (Status, Fault, u32, Vec<u32>, Vec<[u32; 3]>);
 
 impl Bench {
     fn new(open: Open, hot: HotPolicy) -> Bench {
@@ -55,7 +59,8 @@ impl Bench {
         let shared = runtime.allocate(SHARED as u64, MemoryUse::Local).unwrap();
         input.write(0, &bytes(&crate::generate::input())).unwrap();
         input.write(INPUT / 4, &noise(INPUT - INPUT / 4, 3)).unwrap();
-        Bench { runtime, input, host, output, shared }
+        let tenant = runtime.register_tenant(TenantConfig::default()).unwrap();
+        Bench { runtime, input, host, output, shared, tenant }
     }
 
     fn load(&mut self, case: &Case) -> (LoadedProgram, Slot) {
@@ -65,7 +70,18 @@ impl Bench {
         let (input, output) = (self.input.at(0), self.output.at(0));
         let bindings = Bindings { input, output, further, parameters: &case.parameters };
         let slot = loaded.slot(&bindings, case.items, case.span).unwrap();
-        (loaded, slot)
+        (loaded, Slot { tenant: self.tenant, ..slot })
+    }
+
+    /// The lines of a slot that was the last to print.
+    fn lines(&mut self, slot: &Slot, ticket: Ticket) -> Vec<[u32; 3]> {
+        let dropped = self.runtime.log_dropped();
+        let records: Vec<_> = std::iter::from_fn(|| self.runtime.read_log()).map(|line| line.record).collect();
+        let whose = (slot.tenant, ticket.number as u32, Priority::Normal, 2);
+        let says = |record: &LogRecord| (record.tenant, record.wire_ticket, record.priority, record.arg_count);
+        assert!(records.iter().all(|record| says(record) == whose), "{whose:?}: {records:?}");
+        let lines = records.iter().map(|record| [record.format, record.args[0], record.args[1]]).collect();
+        if self.runtime.log_dropped() == dropped { lines } else { Vec::new() }
     }
 
     fn run(&mut self, slot: &Slot) -> Outcome {
@@ -78,12 +94,13 @@ impl Bench {
         done(&copy(low, output, OUTPUT as u32));
         done(&copy(high, shared, SHARED as u32));
         let found = run(&mut self.runtime, slot);
+        let lines = self.lines(slot, found.ticket);
         let mut done = |slot: &Slot| assert_eq!(run(&mut self.runtime, slot).status, Status::Done);
         done(&copy(output, low, OUTPUT as u32));
         done(&copy(shared, high, SHARED as u32));
         let mut left = vec![0; OUTPUT + SHARED];
         self.host.read(0, &mut left).unwrap();
-        (found.status, found.fault, found.fault_word, words(&left))
+        (found.status, found.fault, found.fault_word, words(&left), lines)
     }
 }
 
@@ -97,6 +114,7 @@ fn compare(open: Open, cases: &[Case]) -> Vec<Outcome> {
     bench.runtime.publish_all(Priority::Normal, &slots).unwrap();
     bench.runtime.drain(BUILD).unwrap();
     while bench.runtime.reap().unwrap().is_some() {}
+    while bench.runtime.read_log().is_some() {}
     let device = bench.runtime.engine().kind != EngineKind::Reference;
     let states: Vec<_> = loaded.iter().map(|(program, _)| bench.runtime.await_program(program, BUILD)).collect();
     let hot = states.iter().all(|state| *state == ProgramState::Hot);
@@ -106,6 +124,7 @@ fn compare(open: Open, cases: &[Case]) -> Vec<Outcome> {
         assert_eq!((before.0, before.1, before.2), (after.0, after.1, after.2), "{}", disassemble(&case.program));
         let differs = (0..before.3.len()).find(|i| before.3[*i] != after.3[*i]);
         assert_eq!(differs, None, "{}", disassemble(&case.program));
+        assert_eq!(before.4, after.4, "{}", disassemble(&case.program));
     }
     let switches = bench.runtime.quanta().switches;
     assert_eq!(switches, u64::from(device), "the kernel was switched once");
@@ -153,8 +172,7 @@ pub(crate) fn hot_generated_programs_leave_the_same_bytes(open: Open) {
     for _ in 0..kernels {
         let programs =
             std::iter::repeat_with(|| crate::generate::program(&genes.new_tree(&mut runner).unwrap().current()));
-        let prints = |program: &Program| program.parts().code.iter().any(|line| line.opcode == Opcode::Printf);
-        let cases: Vec<_> = programs.filter(|program| !prints(program)).map(generated).take(6).collect();
+        let cases: Vec<_> = programs.map(generated).take(6).collect();
         compare(open, &cases).iter().for_each(|outcome| ended[usize::from(outcome.0 == Status::Done)] += 1);
     }
     let [faulted, done] = ended;
@@ -200,6 +218,34 @@ pub(crate) fn lanes_that_leave_by_themselves_run_out_of_fuel_together(open: Open
         let expected = fuels.map(|fuel| if fuel < 6000 { Fault::OutOfFuel } else { Fault::None });
         assert_eq!(faults.collect::<Vec<_>>(), expected);
     }
+}
+
+/// Lines come in order and once for the group, whatever lanes are active; not behind an access outside, and none that the fuel does not pay.
+pub(crate) fn hot_programs_print_what_the_interpreter_does(open: Open) {
+    let head = ".resource read\n.resource read write\n";
+    let ways = "get v0, lane\nget s0, tile\nmul v1, v0, 3\nshuffle s1, v1, 7\nprintf 0, s0, s1\neq v2, v0, 300\nif v2\n  printf 1, s1, s1\nendif\n\
+        if s0\n  printf 2, s0, s0\nelse\n  printf 3, s0, s1\nendif\nmov s3, 0\nand v3, v0, 3\nloop\n  eq v2, v3, s3\n  break v2\n  \
+        printf 4, s3, s1\n  add s3, s3, 1\nendloop\nmov s4, inf\nsubf s4, s4, s4\nprintf 5, s4, s3\nst32 r1[v0], v1\nend";
+    let outside = "get v0, lane\nmov s0, 7\nld32 v1, r0[v0]\nprintf 0, s0, s0\nld32 v1, r0[v0 + 2000]\nadd s0, s0, 1\nprintf 1, s0, s0\nend";
+    let row = "mov s0, 5\nprintf 0, s0, s0\nmov s1, 6\nprintf 1, s0, s1\nend";
+    let fuelled = |fuel: u32| case(&format!("{head}.fuel {fuel}\n{row}"), &[], 1, 1);
+    let ways = ways.replace("inf", &f32::INFINITY.to_bits().to_string());
+    let whole = [format!("{head}{ways}"), format!("{head}{outside}")].map(|text| case(&text, &[], 1, 1));
+    // Not enough for the first line; for it alone, and for the instruction behind it; for both lines.
+    let fuels = [2 + PRINT_FUEL - 1, 2 + PRINT_FUEL, 4 + PRINT_FUEL, 4 + 2 * PRINT_FUEL];
+    let cases: Vec<_> = whole.into_iter().chain(fuels.map(fuelled)).collect();
+    let (one, two) = ([0, 5, 5], [1, 5, 6]);
+    let all = vec![[0, 0, 21], [1, 21, 21], [3, 0, 21], [4, 0, 21], [4, 1, 21], [4, 2, 21], [5, f32::NAN.to_bits(), 3]];
+    let expected = [
+        (Fault::None, 0, all),
+        (Fault::OutOfRange, 4 * 2048, vec![[0, 7, 7]]),
+        (Fault::OutOfFuel, 1, vec![]),
+        (Fault::OutOfFuel, 2, vec![one]),
+        (Fault::OutOfFuel, 3, vec![one]),
+        (Fault::OutOfFuel, 4, vec![one, two]),
+    ];
+    let found: Vec<_> = compare(open, &cases).into_iter().map(|outcome| (outcome.1, outcome.2, outcome.4)).collect();
+    assert_eq!(found, expected);
 }
 
 /// Words of x and y, and of what a slot leaves in y.

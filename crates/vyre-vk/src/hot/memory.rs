@@ -16,7 +16,7 @@ const ADDED: u32 = 4;
 /// The same in scratch.
 const SCRATCH_SHIFT: u32 = 3;
 /// An access may have been outside that was not voted on.
-const UNCHECKED: u32 = 1 << 6;
+pub(super) const UNCHECKED: u32 = 1 << 6;
 
 /// How an access stands to those before it: the counterpart of `hazards` in `vir0_group.glsl`.
 pub(super) struct Hazards {

@@ -14,7 +14,7 @@ mod translate;
 
 use std::sync::Arc;
 
-use vyre_protocol::vir0::{Form, GROUP, Instruction, Opcode, Program};
+use vyre_protocol::vir0::{Form, GROUP, Instruction, Program};
 
 use self::emitter::Emitter;
 use self::translate::{UNKNOWN, translate};
@@ -44,14 +44,6 @@ pub enum Untranslatable {
     /// The kernel holds operations of a user's own.
     #[error("a kernel with custom operations holds no translated programs; open another runtime for one of the two")]
     Custom,
-    /// It has an instruction that the translator does not know.
-    #[error("instruction {at}, `{}`, is only interpreted", .opcode.name())]
-    Instruction {
-        /// Index of the instruction.
-        at: usize,
-        /// The instruction.
-        opcode: Opcode,
-    },
     /// The kernel has no room for it beside the programs before it.
     #[error("it has {needed} {what}, and {left} of the {most} of a kernel are left; split it, or load fewer programs")]
     NoRoom {
@@ -127,7 +119,7 @@ pub(crate) fn module(spirv: &[u8], target: Target, programs: &[HotProgram]) -> R
 
 #[cfg(test)]
 mod tests {
-    use vyre_protocol::vir0::assemble;
+    use vyre_protocol::vir0::{Opcode, assemble};
 
     use super::*;
 
@@ -152,6 +144,35 @@ mod tests {
         assert_eq!((found, one.loops), (vec![Ok(())], 1));
         assert!(one.words.len() > none.words.len());
         assert!(outcomes(&[text.clone(), text], 8).0.words.len() > one.words.len());
+    }
+
+    #[test]
+    fn every_instruction_has_a_translation() {
+        let line = |opcode: &Opcode| {
+            let operands = match opcode.form() {
+                Form::Unary | Form::Scan => "v1, v0",
+                Form::Binary | Form::Shuffle => "v1, v0, v0",
+                Form::Ternary => "v1, v0, v0, v0",
+                Form::Get => "v1, lane",
+                Form::Load => "v4, r0[v0]",
+                Form::Store => "r0[v0], v4",
+                Form::Atomic => "v1, r0[v0], v0",
+                Form::Swap => "v1, r0[v0], v0, v0",
+                Form::Reduce => "s0, v0",
+                Form::If | Form::Break => "v0",
+                Form::Trap => "v0, 1",
+                Form::Print => "1, s0, s0",
+                Form::Else | Form::EndIf | Form::Loop | Form::EndLoop | Form::End => "",
+            };
+            format!("{} {operands}\n", opcode.name())
+        };
+        let is_control =
+            |opcode: &Opcode| !matches!(opcode.form(), Form::Trap | Form::Print) && opcode.code() >= Opcode::If.code();
+        let (control, others): (Vec<_>, Vec<_>) = Opcode::ALL.iter().partition(|opcode| is_control(opcode));
+        let text: String = others.into_iter().chain(control).map(line).collect();
+        let text = format!(".resource read write atomic\nget v0, lane\nld128 v4, r0[v0]\nmov s0, 1\n{text}");
+        // Both with and without the device's own way with floats.
+        assert_eq!([8, 64].map(|lanes| outcomes(std::slice::from_ref(&text), lanes).1), [[Ok(())], [Ok(())]]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use vyre_protocol::vir0::{Form, Instruction, Opcode, Program, Source, VECTORS};
 
 use super::emitter::Emitter;
 use super::floats::FloatRegisters;
-use super::memory::{Hazards, Table};
+use super::memory::{Hazards, Table, UNCHECKED};
 use super::ranges::Ranges;
 use super::{Target, Untranslatable};
 
@@ -146,9 +146,7 @@ impl Translator<'_> {
         }
         self.due.1 += instruction.fuel();
         match instruction.opcode.form() {
-            Form::Unary | Form::Binary | Form::Ternary if self.emitter.has(instruction.opcode.name()) => {
-                self.compute(instruction)
-            }
+            Form::Unary | Form::Binary | Form::Ternary => self.compute(instruction),
             Form::Get => self.get(instruction),
             Form::Load => self.load(instruction),
             Form::Store => self.store(instruction),
@@ -162,12 +160,12 @@ impl Translator<'_> {
             Form::Break => self.leave_loop(instruction),
             Form::EndLoop => self.end_loop(at, instruction),
             Form::Trap => self.trap(instruction),
+            Form::Print => self.print(instruction),
             Form::End => {
                 self.pay()?;
                 self.emitter.give(ENDED);
                 Ok(())
             }
-            _ => Err(Untranslatable::Instruction { at, opcode: instruction.opcode }),
         }
     }
 
@@ -387,6 +385,21 @@ impl Translator<'_> {
         self.emitter.call("trap", &[self.group, code])?;
         self.emitter.give(TRAPPED);
         self.emitter.label(goes_on);
+        Ok(())
+    }
+
+    /// A line, which nobody takes back: behind what it costs, and behind a vote if an access before it may have been outside.
+    fn print(&mut self, instruction: &Instruction) -> Result<(), Untranslatable> {
+        self.pay()?;
+        if self.since.open & UNCHECKED != 0 {
+            self.vote(self.emitter.types.no)?;
+        }
+        let mut arguments = vec![self.group, self.emitter.word(instruction.word)];
+        for code in instruction.sources() {
+            let value = self.source(instruction, code, 0)?;
+            arguments.push(self.emitter.first(value));
+        }
+        self.emitter.call("print", &arguments)?;
         Ok(())
     }
 
