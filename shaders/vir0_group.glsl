@@ -360,7 +360,8 @@ void access_wide(Step s, Group group, uint turn, uvec4 index, bvec4 inside) {
     uint memory = s.word & 0xffu;
     Columns columns;
     if (s.op == VIR_ST128) {
-        for (uint i = 0u; i < 4u; ++i) { columns.c[i] = fetch(s.b + i, turn, 0u); }
+        // Not a loop: TURN_FUEL bears few, and custom operations have what the kernel leaves of them.
+        columns.c = uvec4[](fetch(s.b, turn, 0u), fetch(s.b + 1u, turn, 0u), fetch(s.b + 2u, turn, 0u), fetch(s.b + 3u, turn, 0u));
         store_wide(memory, index, inside, columns);
     } else {
         columns = load_wide(memory, index, inside);

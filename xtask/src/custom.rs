@@ -79,7 +79,7 @@ pub fn build(ops: &Path, out: &Path) -> Result<()> {
         flag.push(folder);
         flag
     };
-    shaders::compile_resident(&["-DVYRE_CUSTOM=1".into(), "-DVYRE_EXEC=1".into(), include(&ops), include(&out)], &out)?;
+    shaders::compile_resident(&["-DVYRE_CUSTOM=1".into(), include(&ops), include(&out)], &out)?;
     let mut checksums = BTreeMap::new();
     for name in RESIDENT_MODULES {
         let bytes = fs::read(out.join(name))?;

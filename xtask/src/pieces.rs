@@ -1,9 +1,10 @@
 //! The functions that translated programs are made of: the optimizer must neither inline nor drop them, which GLSL cannot say.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use rspirv::binary::Assemble;
 use rspirv::dr::{Function, Instruction, Module, Operand, load_bytes};
 use rspirv::spirv::{Capability, Decoration, FunctionControl, LinkageType, Op, Word};
@@ -54,20 +55,48 @@ fn set_control(module: &mut Module, pieces: &[Word], control: FunctionControl) {
     }
 }
 
+/// These functions. A user's may not have the name of one: the translator knows them by it, and GLSL allows two that differ in parameters.
+fn pieces(module: &Module) -> Result<Vec<Word>> {
+    let mut pieces = BTreeMap::new();
+    for line in &module.debug_names {
+        if let [Operand::IdRef(id), Operand::LiteralString(signature)] = line.operands.as_slice()
+            && signature.starts_with(PREFIX)
+            && let Some((name, _)) = signature.split_once('(')
+            && pieces.insert(name, *id).is_some()
+        {
+            bail!("two functions are called `{name}`; names that begin with {PREFIX} are the kernel's, choose another");
+        }
+    }
+    Ok(pieces.into_values().collect())
+}
+
 /// Changes a module if it has such functions.
 fn edit(path: &Path, change: impl FnOnce(&mut Module, &[Word])) -> Result<()> {
     let mut module = load_bytes(fs::read(path)?).map_err(|error| anyhow!("{}: {error}", path.display()))?;
-    let named = |line: &Instruction| match line.operands.as_slice() {
-        [Operand::IdRef(id), Operand::LiteralString(name)] if name.starts_with(PREFIX) && name.contains('(') => {
-            Some(*id)
-        }
-        _ => None,
-    };
-    let pieces: Vec<Word> = module.debug_names.iter().filter_map(named).collect();
+    let pieces = pieces(&module)?;
     if pieces.is_empty() {
         return Ok(());
     }
     change(&mut module, &pieces);
     let bytes: Vec<u8> = module.assemble().into_iter().flat_map(u32::to_le_bytes).collect();
     Ok(fs::write(path, bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_functions_have_the_name_of_a_piece() {
+        let mut module = Module::new();
+        let mut name = |id, name: &str| {
+            let operands = vec![Operand::IdRef(id), Operand::LiteralString(name.to_owned())];
+            module.debug_names.push(Instruction::new(Op::Name, None, None, operands));
+            pieces(&module).map_err(|error| error.to_string())
+        };
+        assert_eq!(name(1, "hot_get(u1;"), Ok(vec![1]));
+        assert_eq!(name(2, "hot_count"), Ok(vec![1]), "a variable");
+        assert_eq!(name(3, "hot_give("), Ok(vec![1, 3]));
+        assert!(name(4, "hot_get(vu4;").unwrap_err().contains("two functions are called `hot_get`"));
+    }
 }

@@ -3,7 +3,7 @@
 //! Who builds a folder and who loads it check by the same functions. They keep out what is damaged, of another build, or no module at
 //! all; what a module does when it runs they cannot tell.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -12,13 +12,20 @@ use serde::{Deserialize, Serialize};
 use crate::launch::TURN_FUEL;
 use crate::operation::CUSTOM_OPERATIONS;
 
-/// The modules of a kernel, one of which each device takes.
-pub const RESIDENT_MODULES: [&str; 3] = ["resident.spv", "resident_int64.spv", "resident_int64_clock.spv"];
+/// The modules of a kernel, one of which each device takes: those with EXEC, which have what hot programs are made of, and those without.
+pub const RESIDENT_MODULES: [&str; 6] = [
+    "exec.spv",
+    "exec_int64.spv",
+    "exec_int64_clock.spv",
+    "resident.spv",
+    "resident_int64.spv",
+    "resident_int64_clock.spv",
+];
 
 /// File of the manifest, beside the modules.
 pub const MANIFEST_FILE: &str = "operations.json";
 
-/// Largest module that is read. The kernel itself takes a quarter of a MiB.
+/// Largest module that is read. The kernel itself takes half a MiB.
 pub const MAX_MODULE_BYTES: u64 = 16 << 20;
 
 /// Longest name of an operation.
@@ -28,13 +35,16 @@ const MAGIC: u32 = 0x0723_0203;
 /// SPIR-V 1.5, which is what Vulkan 1.2 takes.
 const NEWEST_VERSION: u32 = 0x0001_0500;
 const HEADER_WORDS: usize = 5;
+const OP_ENTRY_POINT: u32 = 15;
+const OP_FUNCTION: u32 = 54;
+const OP_FUNCTION_CALL: u32 = 57;
 const OP_LOOP_MERGE: u32 = 246;
 
 /// What a folder holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// The kernel that the operations were added to: [`checksum`] of the committed first module.
+    /// The kernel that the operations were added to: [`checksum`] of the committed first module, which has all that the others have.
     pub kernel: u32,
     /// Names of the operations, in the order of their codes.
     pub operations: Vec<String>,
@@ -150,14 +160,29 @@ pub fn check_module(bytes: &[u8], expected: u32) -> Result<Vec<u32>, ModuleFault
     if !(0x0001_0000..=NEWEST_VERSION).contains(&words[1]) {
         return Err(ModuleFault::Version { word: words[1] });
     }
-    let (mut at, mut loops) = (HEADER_WORDS, 0);
+    let loops = count_loops(&words)?;
+    if loops > TURN_FUEL { Err(ModuleFault::Loops { loops }) } else { Ok(words) }
+}
+
+/// Loops of a module, but for those of functions that nothing calls: of these hot programs are made, whose loops are counted when they are
+/// translated.
+fn count_loops(words: &[u32]) -> Result<u32, ModuleFault> {
+    let (mut loops, mut called) = (BTreeMap::new(), BTreeSet::new());
+    let (mut at, mut function) = (HEADER_WORDS, None);
     while at < words.len() {
         let (length, opcode) = (words[at] as usize >> 16, words[at] & 0xffff);
         if length == 0 || length > words.len() - at {
             return Err(ModuleFault::Instruction { at, words: words.len() });
         }
-        loops += u32::from(opcode == OP_LOOP_MERGE);
+        let operand = |i: usize| words[at..at + length].get(i).copied();
+        match opcode {
+            OP_ENTRY_POINT => _ = called.insert(operand(2)),
+            OP_FUNCTION => function = operand(2),
+            OP_FUNCTION_CALL => _ = called.insert(operand(3)),
+            OP_LOOP_MERGE => *loops.entry(function).or_insert(0) += 1,
+            _ => {}
+        }
         at += length;
     }
-    if loops > TURN_FUEL { Err(ModuleFault::Loops { loops }) } else { Ok(words) }
+    Ok(loops.iter().filter(|(function, _)| called.contains(*function)).map(|(_, loops)| loops).sum())
 }

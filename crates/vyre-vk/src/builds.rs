@@ -85,14 +85,10 @@ impl Site {
 
     fn build_hot(&self, programs: &[HotProgram]) -> Result<HotBuild, HotError> {
         let start = Instant::now();
-        // A kernel with hot programs would lack the operations of a user's.
-        if self.config.custom.is_some() {
-            let programs = programs.iter().map(|program| (program.tag, Err(Untranslatable::Custom))).collect();
-            return Ok(HotBuild { programs, took: start.elapsed() });
-        }
-        let (module, programs) = Kernel::translate(&self.gpu, programs)?;
+        let (words, operations) = Kernel::module(&self.gpu, &self.config);
+        let (module, programs) = Kernel::translate(&self.gpu, &words, programs)?;
         if programs.iter().any(|(_, outcome)| outcome.is_ok()) {
-            let mut kernel = self.compile(&module.words, self.config.operations)?;
+            let mut kernel = self.compile(&module.words, operations)?;
             kernel.loops = module.loops;
             self.newest.set(Ok(kernel));
         }

@@ -135,8 +135,8 @@ impl CustomKernel {
     }
 
     /// The module with this place among the [`RESIDENT_MODULES`].
-    pub(crate) fn module(&self, variant: usize) -> &[u32] {
-        &self.modules[variant]
+    pub(crate) fn module(&self, number: usize) -> &[u32] {
+        &self.modules[number]
     }
 }
 

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ash::vk;
 use vyre_protocol::control::operation_bit;
+use vyre_protocol::custom::RESIDENT_MODULES;
 use vyre_protocol::launch::{LAUNCH_BYTES, max_tile_fuel};
 use vyre_protocol::operation::{CUSTOM_MASK, Operation};
 use zerocopy::IntoBytes;
@@ -25,19 +26,18 @@ use crate::gpu::Gpu;
 use crate::hot::{self, HotProgram, Target, Translated, Untranslatable};
 use crate::resident::KernelConfig;
 
-/// In the order of [`RESIDENT_MODULES`](vyre_protocol::custom::RESIDENT_MODULES).
-pub(crate) const SPIRV: [&[u8]; 3] = [
+/// In the order of [`RESIDENT_MODULES`].
+pub(crate) const SPIRV: [&[u8]; RESIDENT_MODULES.len()] = [
+    include_bytes!("../spirv/exec.spv"),
+    include_bytes!("../spirv/exec_int64.spv"),
+    include_bytes!("../spirv/exec_int64_clock.spv"),
     include_bytes!("../spirv/resident.spv"),
     include_bytes!("../spirv/resident_int64.spv"),
     include_bytes!("../spirv/resident_int64_clock.spv"),
 ];
-/// The same with EXEC, and with what translated programs are made of.
-const EXEC: [&[u8]; 3] = [
-    include_bytes!("../spirv/exec.spv"),
-    include_bytes!("../spirv/exec_int64.spv"),
-    include_bytes!("../spirv/exec_int64_clock.spv"),
-];
-/// And of those that run scalar slots alone.
+/// Those among them that have no EXEC begin here.
+const WITHOUT_EXEC: usize = 3;
+/// Of those that run scalar slots alone.
 const SCALARS: [&[u8]; 3] = [
     include_bytes!("../spirv/scalars.spv"),
     include_bytes!("../spirv/scalars_int64.spv"),
@@ -58,7 +58,7 @@ fn operations(config: &KernelConfig) -> u32 {
     config.operations & (custom | !CUSTOM_MASK)
 }
 
-/// Which of the resident modules the device takes.
+/// Which of three modules the device takes.
 fn variant(gpu: &Gpu) -> usize {
     match (gpu.report.stores_64_bit, gpu.report.device_clock) {
         (false, _) => 0,
@@ -68,7 +68,7 @@ fn variant(gpu: &Gpu) -> usize {
 }
 
 /// The words of a module.
-fn module_words(spirv: &[u8]) -> Vec<u32> {
+pub(crate) fn module_words(spirv: &[u8]) -> Vec<u32> {
     spirv.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
 }
 
@@ -96,11 +96,10 @@ impl Drop for Kernel {
 impl Kernel {
     /// The module of the resident kernel with all operations of the configuration, and which of them it has.
     pub(crate) fn module<'a>(gpu: &Gpu, config: &'a KernelConfig) -> (Cow<'a, [u32]>, u32) {
-        let variant = variant(gpu);
+        let number = variant(gpu) + if runs_programs(config.operations) { 0 } else { WITHOUT_EXEC };
         let words = match &config.custom {
-            Some(custom) => Cow::Borrowed(custom.module(variant)),
-            None if runs_programs(config.operations) => Cow::Owned(module_words(EXEC[variant])),
-            None => Cow::Owned(module_words(SPIRV[variant])),
+            Some(custom) => Cow::Borrowed(custom.module(number)),
+            None => Cow::Owned(module_words(SPIRV[number])),
         };
         (words, operations(config))
     }
@@ -117,12 +116,12 @@ impl Kernel {
         Self::of_module(gpu, &module_words(SCALARS[variant(gpu)]), operations(config), config.trace)
     }
 
-    /// The module of a resident kernel with these programs translated, and what became of them.
-    pub(crate) fn translate(gpu: &Gpu, programs: &[HotProgram]) -> Result<Translated, Untranslatable> {
+    /// A module of the resident kernel with these programs translated, and what became of them.
+    pub(crate) fn translate(gpu: &Gpu, module: &[u32], programs: &[HotProgram]) -> Result<Translated, Untranslatable> {
         let DeviceReport { quirks, exact_floats, .. } = &gpu.report;
         let host_threads = quirks.max_pause == 0;
         let target = Target { lanes: quirks.program_lanes, exact_floats: *exact_floats, host_threads };
-        hot::module(EXEC[variant(gpu)], target, programs)
+        hot::module(module, target, programs)
     }
 
     /// Compiles the kernel that runs one slot in a dispatch; its push constants are a slot.

@@ -2,13 +2,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use vyre_runtime::protocol::completion::Status;
 use vyre_runtime::protocol::control::operation_bit;
 use vyre_runtime::protocol::geometry::{Counts, Priority};
-use vyre_runtime::protocol::operation::{CUSTOM_MASK, MAX_TILE_BYTES};
+use vyre_runtime::protocol::operation::{CUSTOM_MASK, MAX_TILE_BYTES, Operation};
 use vyre_runtime::protocol::slot::Slot;
 use vyre_runtime::protocol::tenants::TenantConfig;
-use vyre_runtime::{DeviceChoice, EngineKind, Options, Runtime};
+use vyre_runtime::protocol::vir0::{GROUP, assemble};
+use vyre_runtime::vk::MemoryUse;
+use vyre_runtime::{Bindings, DeviceChoice, EngineKind, HotPolicy, Options, ProgramState, Runtime};
 
 /// An operation whose tiles of more than 4 bytes cost more than a worker keeps back.
 const GREEDY: &str = "
@@ -17,6 +21,26 @@ uint greedy_fuel(uint bytes) { return MAX_TILE_FUEL + bytes / 4u - 1u; }
 uint greedy_stride(uint span) { return span; }
 void greedy_tile(Tile tile) {}
 ";
+
+/// A program that gives each number three times itself.
+const THRICE: &str = "
+.resource read
+.resource read write
+get v0, lane
+mov v1, 0
+mov s0, 0
+loop
+  ld32 v2, r0[v0]
+  add v1, v1, v2
+  add s0, s0, 1
+  eq s1, s0, 3
+  break s1
+endloop
+st32 r1[v0], v1
+end";
+
+/// Longest time for a kernel. A software device compiles for long, and shares the processors.
+const BUILD: Duration = Duration::from_secs(300);
 
 fn ops() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("ops")
@@ -79,9 +103,39 @@ mod device {
         }
         // What is not compiled in is not there.
         let operations = operation_bit(popcount);
-        let mut runtime = Runtime::open(&choice(), &Options { operations, ..options }).unwrap();
+        let mut runtime = Runtime::open(&choice(), &Options { operations, ..options.clone() }).unwrap();
         let unknown = custom_op::run(&mut runtime, swap, &[1], 1).unwrap_err();
         assert_eq!(unknown.to_string(), format!("UnknownOperation ({swap:#x})"));
+        check_hot(&options, swap, popcount);
+    }
+
+    /// The operations beside a program, before and after that becomes code of their kernel.
+    fn check_hot(options: &Options, swap: u32, popcount: u32) {
+        let operations = options.operations | operation_bit(Operation::Exec.code());
+        let options = Options { operations, hot: HotPolicy::After(2), start_small: false, ..options.clone() };
+        let mut runtime = Runtime::open(&choice(), &options).unwrap();
+        let program = runtime.load_program(&assemble(THRICE).unwrap()).unwrap();
+        let [input, output] = [MemoryUse::HostToDevice, MemoryUse::DeviceToHost]
+            .map(|usage| runtime.allocate(4 * u64::from(GROUP), usage).unwrap());
+        let numbers: Vec<u8> = (0..GROUP).flat_map(u32::to_le_bytes).collect();
+        input.write(0, &numbers).unwrap();
+        let bindings = Bindings { input: input.at(0), output: output.at(0), ..Bindings::default() };
+        let slot = program.slot(&bindings, GROUP, GROUP).unwrap();
+        let expected: Vec<u8> = (0..GROUP).flat_map(|i| (3 * i).to_le_bytes()).collect();
+        let check = |runtime: &mut Runtime, state| {
+            output.write(0, &vec![0; expected.len()]).unwrap();
+            let ticket = runtime.publish(Priority::Normal, &slot).unwrap();
+            assert_eq!(runtime.wait(ticket, BUILD).unwrap().status, Status::Done);
+            let mut found = vec![0; expected.len()];
+            output.read(0, &mut found).unwrap();
+            assert_eq!(found, expected);
+            check_results(runtime, swap, popcount);
+            assert_eq!(runtime.await_program(&program, BUILD), state);
+        };
+        check(&mut runtime, ProgramState::Interpreted);
+        check(&mut runtime, ProgramState::Hot);
+        check(&mut runtime, ProgramState::Hot);
+        assert_eq!((runtime.quanta().switches, runtime.validation_messages()), (1, 0));
     }
 
     #[test]

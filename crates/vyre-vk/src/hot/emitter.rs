@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rspirv::binary::Assemble;
-use rspirv::dr::{Block, Function, Instruction, Module, Operand, load_bytes};
+use rspirv::dr::{Block, Function, Instruction, Module, Operand, load_words};
 use rspirv::spirv::{Capability, ExecutionMode, Op, SelectionControl, StorageClass, Word};
 
 use super::Untranslatable;
@@ -45,8 +45,8 @@ pub(super) struct Emitter {
 
 impl Emitter {
     /// Loads the module whose pieces are kept apart; `None` if it is none.
-    pub(super) fn new(spirv: &[u8], exact: bool) -> Option<Emitter> {
-        let module = load_bytes(spirv).ok()?;
+    pub(super) fn new(words: &[u32], exact: bool) -> Option<Emitter> {
+        let module = load_words(words).ok()?;
         let next = module.header.as_ref()?.bound;
         let names = module.debug_names.iter().filter_map(|line| match line.operands.as_slice() {
             [Operand::IdRef(id), Operand::LiteralString(name)] => {

@@ -41,9 +41,6 @@ pub struct HotProgram {
 /// Why a program is interpreted though it was to be translated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Untranslatable {
-    /// The kernel holds operations of a user's own.
-    #[error("a kernel with custom operations holds no translated programs; open another runtime for one of the two")]
-    Custom,
     /// The kernel has no room for it beside the programs before it.
     #[error("it has {needed} {what}, and {left} of the {most} of a kernel are left; split it, or load fewer programs")]
     NoRoom {
@@ -91,10 +88,10 @@ fn loops_of(instruction: &Instruction) -> usize {
     }
 }
 
-/// The module `spirv` with these programs in it.
-pub(crate) fn module(spirv: &[u8], target: Target, programs: &[HotProgram]) -> Result<Translated, Untranslatable> {
+/// The module with these programs in it; `words`: its own.
+pub(crate) fn module(words: &[u32], target: Target, programs: &[HotProgram]) -> Result<Translated, Untranslatable> {
     let broken = || Untranslatable::Piece("program".into());
-    let mut emitter = Emitter::new(spirv, target.exact_floats).ok_or_else(broken)?;
+    let mut emitter = Emitter::new(words, target.exact_floats).ok_or_else(broken)?;
     let places = (GROUP / 4 / target.lanes).max(1) as usize;
     let (mut functions, mut outcomes) = (Vec::new(), Vec::new());
     let mut left = [MAX_STEPS, MAX_LOOPS];
@@ -122,22 +119,21 @@ mod tests {
     use vyre_protocol::vir0::{Opcode, assemble};
 
     use super::*;
-
-    const SPIRV: &[u8] = include_bytes!("../../spirv/exec.spv");
+    use crate::kernel::{SPIRV, module_words};
 
     fn outcomes(texts: &[String], lanes: u32) -> (HotModule, Vec<Result<(), Untranslatable>>) {
         let program =
             |(i, text): (usize, &String)| HotProgram { tag: i as u32 + 1, program: Arc::new(assemble(text).unwrap()) };
         let programs: Vec<_> = texts.iter().enumerate().map(program).collect();
         let target = Target { lanes, exact_floats: lanes > 8, host_threads: lanes <= 8 };
-        let (module, outcomes) = module(SPIRV, target, &programs).unwrap();
+        let (module, outcomes) = module(&module_words(SPIRV[0]), target, &programs).unwrap();
         (module, outcomes.into_iter().map(|(_, outcome)| outcome).collect())
     }
 
     #[test]
     fn a_module_has_its_programs_and_nothing_else() {
         let none = outcomes(&[], 8).0;
-        assert!(none.words.len() < SPIRV.len() / 4, "pieces that nothing calls are gone");
+        assert!(none.words.len() < SPIRV[0].len() / 4, "pieces that nothing calls are gone");
         let text =
             "get s0, length\nmov s1, 0\nloop\n eq s2, s0, s1\n break s2\n add s1, s1, 1\nendloop\nend".to_owned();
         let (one, found) = outcomes(std::slice::from_ref(&text), 8);

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use vyre_protocol::custom::{MANIFEST_FILE, Manifest, ModuleFault, NameError, RESIDENT_MODULES, checksum};
 use vyre_vk::{CustomError, CustomKernel};
 
-const KERNEL: &[u8] = include_bytes!("../../spirv/resident.spv");
+const KERNEL: &[u8] = include_bytes!("../../spirv/exec.spv");
 
 /// A folder whose modules all consist of these bytes, with a true manifest.
 fn folder(module: &[u8], names: &[&str]) -> TempDir {
@@ -79,9 +79,12 @@ fn what_is_no_module_or_another_than_was_built_is_refused() {
     assert_eq!(fault(&header[..4]), ModuleFault::Size { bytes: 16 });
     assert_eq!(fault(&[&header[..], &[0]].concat()), ModuleFault::Instruction { at: 5, words: 6 });
     assert_eq!(fault(&[&header[..], &[0x0002_0000]].concat()), ModuleFault::Instruction { at: 5, words: 6 });
-    // 49 loops; three words each.
-    let loops = [0x0003_0000 | 246, 0, 0].repeat(49);
-    assert_eq!(fault(&[&header[..], &loops].concat()), ModuleFault::Loops { loops: 49 });
+    // A main function, one that it calls, and one that nobody does.
+    let function =
+        |id: u32, loops: usize| [vec![5 << 16 | 54, 1, id, 0, 1], [3 << 16 | 246, 0, 0].repeat(loops)].concat();
+    let (entry, call) = (vec![4 << 16 | 15, 5, 2, 0], vec![4 << 16 | 57, 1, 9, 3]);
+    let many = [header.to_vec(), entry, function(2, 40), call, function(3, 9), function(4, 50)].concat();
+    assert_eq!(fault(&many), ModuleFault::Loops { loops: 49 });
     assert_eq!(
         module_fault(folder(&KERNEL[..KERNEL.len() - 1], &["a"]).path()),
         ModuleFault::Size { bytes: KERNEL.len() - 1 }
