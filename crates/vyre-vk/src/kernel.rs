@@ -120,7 +120,8 @@ impl Kernel {
     pub(crate) fn translate(gpu: &Gpu, module: &[u32], programs: &[HotProgram]) -> Result<Translated, Untranslatable> {
         let DeviceReport { quirks, exact_floats, .. } = &gpu.report;
         let host_threads = quirks.max_pause == 0;
-        let target = Target { lanes: quirks.program_lanes, exact_floats: *exact_floats, host_threads };
+        let (lanes, counts_loops) = (quirks.program_lanes, quirks.fuel_limit.is_some());
+        let target = Target { lanes, exact_floats: *exact_floats, host_threads, counts_loops };
         hot::module(module, target, programs)
     }
 

@@ -9,8 +9,8 @@ use std::ops::BitOr;
 use rspirv::spirv::{Op, Word};
 use vyre_protocol::vir0::{Form, Instruction, Opcode, VECTORS};
 
-use super::Untranslatable;
 use super::translate::{Frame, SEEN, SHORT, Since, Translator};
+use super::{Untranslatable, loops_of};
 
 /// The lane that went farthest, and whether it was short of fuel, as `hot_last` gives them.
 const LAST_LANE: u32 = 0xff;
@@ -25,14 +25,34 @@ fn is_free(head: &Instruction, body: &[Instruction]) -> bool {
     head.is_vector() && body.iter().all(|instruction| alone(instruction.opcode.form()))
 }
 
-impl Translator<'_> {
-    /// What lies between a `loop` and its `endloop`.
-    fn body(&self, at: usize) -> &[Instruction] {
-        let ends = |other: &Instruction| other.opcode == Opcode::EndLoop && other.word as usize == at + 1;
-        let end = self.code.iter().position(ends).unwrap_or(at + 1);
-        &self.code[at + 1..end]
-    }
+/// What lies between a `loop` and its `endloop`.
+fn body(code: &[Instruction], at: usize) -> &[Instruction] {
+    let ends = |other: &Instruction| other.opcode == Opcode::EndLoop && other.word as usize == at + 1;
+    let end = code.iter().position(ends).unwrap_or(at + 1);
+    &code[at + 1..end]
+}
 
+/// The first loop of which a turn may be counted for more iterations than it pays for, on a driver that runs once through each loop in it that
+/// no lane enters. What it surely pays for goes up to its first branch, way out or inner loop.
+pub(super) fn unpaid(code: &[Instruction]) -> Option<Untranslatable> {
+    let loops = (0..code.len()).filter(|at| code[*at].opcode == Opcode::Loop);
+    let unpaid = loops.map(|at| {
+        let body = body(code, at);
+        let parts = |line: &Instruction| {
+            matches!(line.opcode.form(), Form::Break | Form::Loop) || line.opcode == Opcode::If && !line.is_vector()
+        };
+        let first = body.iter().position(parts).unwrap_or(body.len());
+        let (before, behind) = body.split_at(first);
+        let parting = behind.first().map_or(0, Instruction::fuel);
+        // A loop of an instruction that is always run is paid by that.
+        let paid: u32 = before.iter().filter(|line| loops_of(line) == 0).map(Instruction::fuel).sum();
+        (at, 1 + behind.iter().map(loops_of).sum::<usize>(), (paid + parting) as usize)
+    });
+    let mut unpaid = unpaid.filter(|(_, loops, paid)| loops > paid);
+    unpaid.next().map(|(at, loops, paid)| Untranslatable::Unpaid { at, loops, paid })
+}
+
+impl Translator<'_> {
     pub(super) fn begin_loop(&mut self, at: usize, instruction: &Instruction) -> Result<(), Untranslatable> {
         self.pay()?;
         let depth = self.depth;
@@ -43,7 +63,7 @@ impl Translator<'_> {
                 self.write_mask(self.depth, place, mask);
             }
         }
-        let body = self.body(at);
+        let body = body(self.code, at);
         let (inside, free) =
             (body.iter().map(Since::of).fold(Since::default(), Since::bitor), is_free(instruction, body));
         self.since = self.since | inside;

@@ -53,6 +53,19 @@ pub enum Untranslatable {
         /// How many a kernel takes.
         most: usize,
     },
+    /// This driver ends all loops after a number of iterations, and a program's fuel would not keep it below that.
+    #[error(
+        "a turn of the loop at instruction {at} may cost this driver an iteration of {loops} loops, sums and scans, and surely pays for {paid}; \
+         move instructions to before its first branch or `break`, or sums out of it"
+    )]
+    Unpaid {
+        /// Where the loop begins.
+        at: usize,
+        /// Loops that it is and holds.
+        loops: usize,
+        /// Fuel that each turn takes.
+        paid: usize,
+    },
     /// The kernel's module lacks something that the translator needs.
     #[error("the kernel's module has no `{0}`; host and shader are not of one build")]
     Piece(String),
@@ -67,6 +80,8 @@ pub(crate) struct Target {
     pub(crate) exact_floats: bool,
     /// Workers run on the host's processors, whose shared memory is memory like any other.
     pub(crate) host_threads: bool,
+    /// The driver counts the iterations of all loops: see [`DeviceQuirks::fuel_limit`](crate::DeviceQuirks::fuel_limit).
+    pub(crate) counts_loops: bool,
 }
 
 /// A module with translated programs.
@@ -98,11 +113,12 @@ pub(crate) fn module(words: &[u32], target: Target, programs: &[HotProgram]) -> 
     for HotProgram { tag, program } in programs.iter().take(MAX_HOT_PROGRAMS) {
         let code = &program.parts().code;
         let needed = [code.len() * places, code.iter().map(loops_of).sum()];
-        let outcome = match (0..needed.len()).find(|i| needed[*i] > left[*i]) {
-            Some(i) => {
-                let (what, most) = [("steps", MAX_STEPS), ("loops", MAX_LOOPS)][i];
-                Err(Untranslatable::NoRoom { what, needed: needed[i], left: left[i], most })
-            }
+        let no_room = (0..needed.len()).find(|i| needed[*i] > left[*i]).map(|i| {
+            let (what, most) = [("steps", MAX_STEPS), ("loops", MAX_LOOPS)][i];
+            Untranslatable::NoRoom { what, needed: needed[i], left: left[i], most }
+        });
+        let outcome = match no_room.or_else(|| if target.counts_loops { loops::unpaid(code) } else { None }) {
+            Some(reason) => Err(reason),
             None => translate(&mut emitter, program, places, target).map(|function| functions.push((*tag, function))),
         };
         if outcome.is_ok() {
@@ -125,7 +141,8 @@ mod tests {
         let program =
             |(i, text): (usize, &String)| HotProgram { tag: i as u32 + 1, program: Arc::new(assemble(text).unwrap()) };
         let programs: Vec<_> = texts.iter().enumerate().map(program).collect();
-        let target = Target { lanes, exact_floats: lanes > 8, host_threads: lanes <= 8 };
+        let software = lanes <= 8;
+        let target = Target { lanes, exact_floats: !software, host_threads: software, counts_loops: software };
         let (module, outcomes) = module(&module_words(SPIRV[0]), target, &programs).unwrap();
         (module, outcomes.into_iter().map(|(_, outcome)| outcome).collect())
     }
@@ -181,5 +198,27 @@ mod tests {
         let (module, found) = outcomes(&[sums.clone(), sums, "end".into()], 8);
         assert_eq!(found, [Ok(()), no_room("loops", 28, 20, 48), Ok(())]);
         assert_eq!(module.loops, 28);
+    }
+
+    #[test]
+    fn loops_that_a_turn_passes_by_are_paid_or_the_program_stays_interpreted() {
+        let text = |before: &str, sums: usize| {
+            format!(
+                "get v0, lane\nmov s0, 0\nloop\n{before}  eq s1, s0, 9\n  if s1\n{}  endif\n  add s0, s0, 1\n  eq s2, s0, s1\n  \
+                 break s2\nendloop\nend",
+                "    sum s3, v0\n".repeat(sums)
+            )
+        };
+        let unpaid = |loops, paid| Err(Untranslatable::Unpaid { at: 2, loops, paid });
+        let sums = [text("", 1), text("", 2), text("  add v1, v0, 1\n", 2), text("  sum s4, v0\n", 2)];
+        assert_eq!(outcomes(&sums, 8).1, [Ok(()), unpaid(5, 4), Ok(()), unpaid(5, 4)]);
+        assert_eq!(outcomes(&sums, 64).1, [Ok(()), Ok(()), Ok(()), Ok(())]);
+        let library = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../programs");
+        for path in std::fs::read_dir(library).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.extension().is_some_and(|extension| extension == "vir") {
+                let program = assemble(&std::fs::read_to_string(&path).unwrap()).unwrap();
+                assert_eq!(loops::unpaid(&program.parts().code), None, "{}", path.display());
+            }
+        }
     }
 }
