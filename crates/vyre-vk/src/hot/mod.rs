@@ -11,6 +11,7 @@ mod loops;
 mod memory;
 mod ranges;
 mod translate;
+mod waiting;
 
 use std::sync::Arc;
 

@@ -18,6 +18,7 @@ use super::emitter::Emitter;
 use super::floats::FloatRegisters;
 use super::memory::{Hazards, Table, UNCHECKED};
 use super::ranges::Ranges;
+use super::waiting::Waiting;
 use super::{Target, Untranslatable};
 
 /// What a program comes to, as `vir0_hot.glsl` has it.
@@ -91,6 +92,9 @@ pub(super) struct Translator<'a> {
     pub(super) since: Since,
     pub(super) floats: FloatRegisters,
     pub(super) ranges: Ranges,
+    waiting: Waiting,
+    /// The instruction that is translated.
+    at: usize,
     /// Where the constants are in scratch, if they are.
     pub(super) table: Option<Table>,
     /// Constants and words of scratch that the program has.
@@ -122,6 +126,8 @@ pub(super) fn translate(
         since: Since::default(),
         floats: FloatRegisters::of(code),
         ranges: Ranges::new(),
+        waiting: Waiting::of(code),
+        at: 0,
         table: if target.host_threads { None } else { Table::of(code, words) },
         words,
         due: (0, 0),
@@ -141,6 +147,7 @@ pub(super) fn translate(
 
 impl Translator<'_> {
     fn step(&mut self, at: usize, instruction: &Instruction) -> Result<(), Untranslatable> {
+        self.at = at;
         if self.due.1 == 0 {
             self.due.0 = at;
         }
@@ -245,11 +252,11 @@ impl Translator<'_> {
         }
     }
 
-    /// Writes to the active lanes of a vector.
+    /// Writes to a vector, in the active lanes and in those that do not need what is there.
     pub(super) fn write(&mut self, code: u8, place: usize, value: Word) {
         let variable = self.variable(code, place);
         let uvec4 = self.emitter.types.uvec4;
-        let value = if self.depth == 0 {
+        let value = if self.depth == 0 || !self.waiting.need(self.at, code) {
             value
         } else {
             let (mask, before) = (self.mask(place), self.emitter.load(uvec4, variable));

@@ -53,7 +53,7 @@ fn floats(floats: impl IntoIterator<Item = f32>) -> Vec<u8> {
 
 /// All work, each with about that many KiB of input.
 pub(super) fn all(kib: u32) -> Vec<Work> {
-    vec![saxpy(kib << 8), dot(kib << 7), histogram(kib << 10), crc32(kib << 4), mandelbrot(kib << 2)]
+    vec![saxpy(kib << 8), dot(kib << 7), histogram(kib << 10), crc32(kib << 4), mandelbrot(kib << 6)]
 }
 
 /// Whole numbers, whose sums and halves are exact, so that it does not matter in which order and with which roundings they are made.
@@ -127,8 +127,10 @@ fn crc32(items: u32) -> Work {
     }
 }
 
+/// All of the set, in a picture of 4 to 3.
 fn mandelbrot(items: u32) -> Work {
-    let (width, left, top, apart, most) = (256, -2.2_f32, -1.2_f32, 0.0125_f32, 100);
+    let width = (items / 3 * 4).isqrt();
+    let (left, top, apart, most) = (-2.2_f32, -1.2_f32, 3.2 / width as f32, 100);
     let steps = |pixel: u32| {
         let (cx, cy) = ((pixel % width) as f32 * apart + left, (pixel / width) as f32 * apart + top);
         let (mut x, mut y, mut count) = (0.0_f32, 0.0_f32, 0);
