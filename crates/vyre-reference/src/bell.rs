@@ -53,11 +53,20 @@ pub(crate) struct Crew {
 /// A sleeper in [`Crew::idle`].
 const ASLEEP: u32 = 1 << 16;
 
+/// Most workers of a crew.
+pub(crate) const MOST_WORKERS: u32 = ASLEEP - 1;
+
 impl Crew {
     /// Of workers with the numbers below that.
     pub(crate) fn new(workers: u32) -> Self {
         let wake = (0..workers).map(|_| Condvar::new()).collect();
         Crew { idle: AtomicU32::new(0), asleep: Mutex::new(Vec::new()), wake }
+    }
+
+    /// How many sleep.
+    #[cfg(loom)]
+    pub(crate) fn sleepers(&self) -> u32 {
+        self.idle.load(Ordering::Acquire) / ASLEEP
     }
 
     /// Wakes a sleeper if nobody looks. What the caller stored before, is seen by one that looks or that is woken.
@@ -126,15 +135,19 @@ impl<'a> Looking<'a> {
         }
     }
 
-    /// Something was taken, and more is there: the worker looks no longer, and another is to.
-    pub(crate) fn found_more(&mut self) {
-        self.found_long();
-        // Without a fence: if that wakes nobody although it should, this worker itself comes for the rest.
-        self.crew.call_if_none_looks();
+    /// Something was taken: the worker looks no longer, and if more is there, another is to.
+    pub(crate) fn found(&mut self, is_more: impl FnOnce() -> bool) {
+        if self.looks {
+            self.leave();
+            // Pairs with the fence in `call`: either it sees that we look no longer, or we see what its caller stored.
+            fence(Ordering::SeqCst);
+        }
+        if is_more() {
+            self.crew.call_if_none_looks();
+        }
     }
 
-    /// Something was taken that may take a while: the worker looks no longer.
-    pub(crate) fn found_long(&mut self) {
+    fn leave(&mut self) {
         if std::mem::replace(&mut self.looks, false) {
             self.crew.idle.fetch_sub(1, Ordering::AcqRel);
         }
@@ -154,9 +167,9 @@ impl<'a> Looking<'a> {
 
 impl Drop for Looking<'_> {
     fn drop(&mut self) {
-        // A worker that panics was at work, which is no looking; and a model of loom that unwinds must not come back to its atomics.
-        if !std::thread::panicking() {
-            self.found_long();
+        // A model of loom that unwinds must not come back to its atomics.
+        if !(cfg!(loom) && std::thread::panicking()) {
+            self.leave();
         }
     }
 }

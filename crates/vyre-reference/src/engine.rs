@@ -14,7 +14,7 @@ use vyre_protocol::resource::{Handle, ResourceEntry};
 use vyre_protocol::ring::RingMemory;
 use vyre_protocol::words::SharedWords;
 
-use crate::bell::{Bell, Crew, Looking};
+use crate::bell::{Bell, Crew, Looking, MOST_WORKERS};
 use crate::custom::CustomFunction;
 use crate::ops::Backing;
 use crate::span::Span;
@@ -23,9 +23,6 @@ use crate::worker::Worker;
 
 /// Fuel of a quantum: some milliseconds of work.
 const QUANTUM_FUEL: u32 = 20_000 * TURN_FUEL + MAX_TILE_FUEL;
-
-/// Most workers: they are counted in half a word.
-const MOST_WORKERS: u32 = 4096;
 
 /// All regions, over three blocks.
 pub(crate) struct Regions {
@@ -47,6 +44,12 @@ impl Regions {
 
     pub(crate) fn get(&self, kind: RegionKind) -> &Span {
         &self.regions[kind as usize]
+    }
+
+    /// Whether slots are published that no worker has taken, or passed, yet.
+    pub(crate) fn is_published(&self) -> bool {
+        let (control, local) = (self.get(RegionKind::Control), self.get(RegionKind::Local));
+        (0..PARTITIONS).any(|p| local.load(HOT as usize + p) != control.load(DOORBELLS as usize + p))
     }
 
     pub(crate) fn reset(&self, geometry: &Geometry) {
@@ -134,7 +137,7 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// An engine with that many workers, at least one and at most 4096. [`start`](Self::start) starts them.
+    /// An engine with that many workers, at least one and at most 65,535. [`start`](Self::start) starts them.
     #[must_use]
     pub fn new(geometry: Geometry, workers: u32) -> Reference {
         let workers = workers.clamp(1, MOST_WORKERS);
@@ -340,11 +343,5 @@ fn work(shared: &Shared, custom: &[(u32, CustomFunction)], id: u32, workers: u32
 
 /// Sleeps until there is something to do.
 fn doze(shared: &Shared, looking: &mut Looking<'_>) {
-    let rung = || {
-        let control = shared.regions.get(RegionKind::Control);
-        let local = shared.regions.get(RegionKind::Local);
-        (0..PARTITIONS).any(|p| control.load(DOORBELLS as usize + p) != local.load(HOT as usize + p))
-            || shared.stop.load(Ordering::Relaxed)
-    };
-    looking.sleep(rung);
+    looking.sleep(|| shared.regions.is_published() || shared.stop.load(Ordering::Relaxed));
 }

@@ -1,7 +1,8 @@
 //! Models for loom: the ring's host side and the workers' claim code, run in every order of their atomics that is worth telling apart.
 //!
-//! `cargo xtask test --tier loom` runs them; `VYRE_LOOM_SECONDS` and `VYRE_LOOM_PREEMPTIONS` let them go deeper. Each model runs its threads for a few steps and then finishes what is left alone, so that there is no
-//! loop without end to explore; it prints how many interleavings there were. Two models leave out one fence each and must fail.
+//! `cargo xtask test --tier loom` runs them; `VYRE_LOOM_SECONDS` and `VYRE_LOOM_PREEMPTIONS` let them go deeper. Most models run their threads for a few steps and then finish what is left alone, so that there is no
+//! loop without end to explore; those about sleep end because workers sleep. Each prints how many interleavings there were. Some leave out one
+//! fence each and must fail.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, RwLock};
@@ -10,13 +11,12 @@ use std::time::{Duration, Instant};
 use loom::model::Builder;
 use loom::thread;
 use vyre_protocol::completion::Status;
-use vyre_protocol::control::DOORBELLS;
 use vyre_protocol::fault::Fault;
 use vyre_protocol::geometry::{Counts, Geometry, Priority};
 use vyre_protocol::header::RegionKind;
 use vyre_protocol::launch::SMALLEST_FUEL;
-use vyre_protocol::local::{HOT, NO_TILES_LEFT, SLOT_STATES, STATE_COUNTER, STATE_DONE, TILE_COUNT_BITS};
-use vyre_protocol::operation::Operation;
+use vyre_protocol::local::{NO_TILES_LEFT, SLOT_STATES, STATE_COUNTER, STATE_DONE, TILE_COUNT_BITS};
+use vyre_protocol::operation::{Operation, USER_OPERATIONS};
 use vyre_protocol::resource::{ATOMIC, Handle, READ, ResourceEntry, SHARED, WRITE};
 use vyre_protocol::ring::{Completion, Ring, RingMemory};
 use vyre_protocol::slot::{Operand, Slot};
@@ -24,10 +24,11 @@ use vyre_protocol::tenants::{Revocation, TenantConfig, TenantError};
 use vyre_protocol::words::SharedWords;
 
 use crate::bell::{Bell, Crew, Looking};
+use crate::custom::CustomFunction;
 use crate::engine::{Regions, Resources};
 use crate::ops::Backing;
 use crate::span::Span;
-use crate::sync::{AtomicBool, Ordering, PLANTED};
+use crate::sync::{AtomicBool, AtomicU32, Ordering, PLANTED};
 use crate::worker::Worker;
 
 const NOP: Slot = Slot::new(Operation::Nop);
@@ -40,6 +41,7 @@ struct Device {
     crew: Crew,
     completed: Bell,
     memory: Span,
+    custom: [(u32, CustomFunction); 1],
 }
 
 impl Device {
@@ -55,7 +57,8 @@ impl Device {
         entry.store(regions.get(RegionKind::Resources), 0);
         let resources = Resources(RwLock::new(vec![Some((generation, Backing::Words(memory.clone())))]));
         let (crew, completed) = (Crew::new(3), Bell::default());
-        Arc::new(Device { geometry, regions, resources, crew, completed, memory })
+        let custom = [(USER_OPERATIONS, begin_together())];
+        Arc::new(Device { geometry, regions, resources, crew, completed, memory, custom })
     }
 
     fn ring(&self) -> Ring<Span> {
@@ -69,7 +72,10 @@ impl Device {
     }
 
     fn worker(&self, id: u32) -> Worker<'_> {
-        Worker::new(&self.regions, &self.resources, &self.completed, Looking::new(&self.crew, id), id, 2)
+        let looking = Looking::new(&self.crew, id);
+        let mut worker = Worker::new(&self.regions, &self.resources, &self.completed, looking, id, 2);
+        worker.custom = &self.custom;
+        worker
     }
 
     /// Looks at the host and runs what there is to be taken.
@@ -89,6 +95,12 @@ impl Device {
         })
     }
 
+    fn await_sleepers(&self, count: u32) {
+        while self.crew.sleepers() < count {
+            thread::yield_now();
+        }
+    }
+
     /// Runs what is left, alone, and reaps all.
     fn finish(&self, ring: &mut Ring<Span>) -> Vec<Completion> {
         while self.step(0) {}
@@ -98,6 +110,18 @@ impl Device {
         assert_eq!(tally.published, tally.done + tally.faulted + tally.cancelled);
         completions
     }
+}
+
+/// Ends when it has been begun twice.
+fn begin_together() -> CustomFunction {
+    let begun = AtomicU32::new(0);
+    Arc::new(move |_| {
+        begun.fetch_add(1, Ordering::AcqRel);
+        while begun.load(Ordering::Acquire) < 2 {
+            thread::yield_now();
+        }
+        Ok(())
+    })
 }
 
 fn reap(ring: &mut Ring<Span>) -> Vec<Completion> {
@@ -319,26 +343,27 @@ fn lease_and_mirror() {
 fn spawn_sleeper(device: &Arc<Device>, id: u32, through: &Arc<AtomicBool>) -> thread::JoinHandle<()> {
     let (device, through) = (Arc::clone(device), Arc::clone(through));
     thread::spawn(move || {
-        let (control, local) = (device.regions.get(RegionKind::Control), device.regions.get(RegionKind::Local));
-        let word = Priority::Normal.index();
-        let rung = || control.load(DOORBELLS as usize + word) != local.load(HOT as usize + word);
         let mut worker = device.worker(id);
         while !through.load(Ordering::Acquire) {
             worker.look(true);
             if worker.act() == 0 {
+                // Somebody who is about to take the rest, or to open a slot for it, goes first.
+                thread::yield_now();
                 // A lost wake-up is a deadlock here, since loom's time never ends.
-                worker.looking.sleep(|| rung() || through.load(Ordering::Relaxed));
+                worker.looking.sleep(|| device.regions.is_published() || through.load(Ordering::Relaxed));
             }
         }
     })
 }
 
-/// Publishes slots one by one beside workers that fall asleep and a client that does, and ends when all have completed.
-fn publish_to_sleepers(workers: u32, slots: &[Slot]) {
+/// Publishes slots one by one beside workers that fall asleep, of which at least so many do so first, and a client that does; ends when all
+/// have completed.
+fn publish_to_sleepers(workers: u32, asleep: u32, slots: &[Slot]) {
     let device = Device::new(slots.len() as u32);
     let mut ring = device.ring();
     let through = Arc::new(AtomicBool::new(false));
     let workers: Vec<_> = (0..workers).map(|id| spawn_sleeper(&device, id + 1, &through)).collect();
+    device.await_sleepers(asleep);
     for slot in slots {
         ring.publish(Priority::Normal, slot).unwrap();
         device.crew.call();
@@ -352,21 +377,56 @@ fn publish_to_sleepers(workers: u32, slots: &[Slot]) {
     device.crew.call_all();
     workers.into_iter().for_each(|worker| worker.join().unwrap());
     assert!(!device.step(0), "nothing was left");
+    assert!(completions.iter().all(|completion| completion.status == Status::Done), "{completions:?}");
 }
 
 /// A worker that falls asleep while a slot is published wakes, or does not fall asleep; so does a client that waits for it.
 fn park_and_wake() {
-    publish_to_sleepers(1, &[NOP]);
+    publish_to_sleepers(1, 0, &[NOP]);
 }
 
 /// The same with two slots: what is published while a worker looks is not left to one that falls asleep.
 fn looking_worker() {
-    publish_to_sleepers(1, &[NOP; 2]);
+    publish_to_sleepers(1, 0, &[NOP; 2]);
 }
 
-/// Two workers, of which one is called: it, or one that looks, is not called again, and calls the other if it sees more than it takes.
+/// A slot whose tiles end when two have begun: each needs a worker of its own.
+const TOGETHER: Slot = Slot { operation: USER_OPERATIONS, ..NOP };
+
+/// Two workers, of which one is called. It calls the other, since it sees more than it takes.
 fn one_calls_the_other() {
-    publish_to_sleepers(2, &[Slot { tiles: 2, ..NOP }]);
+    publish_to_sleepers(2, 2, &[Slot { tiles: 2, ..TOGETHER }]);
+}
+
+/// A slot comes while a worker looks, so that nobody is called; that worker takes a long one, and calls the other.
+fn slot_beside_a_long_one() {
+    let device = Device::new(2);
+    let mut ring = device.ring();
+    let (through, looks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let sleeper = spawn_sleeper(&device, 1, &through);
+    device.await_sleepers(1);
+    ring.publish(Priority::Normal, &TOGETHER).unwrap();
+    let (other, seen) = (Arc::clone(&device), Arc::clone(&looks));
+    let worker = thread::spawn(move || {
+        let mut worker = other.worker(2);
+        worker.looking.found_nothing();
+        seen.store(true, Ordering::Release);
+        worker.look(true);
+        while worker.act() == 0 {
+            thread::yield_now();
+            worker.look(true);
+        }
+    });
+    while !looks.load(Ordering::Acquire) {
+        thread::yield_now();
+    }
+    ring.publish(Priority::Normal, &TOGETHER).unwrap();
+    device.crew.call();
+    worker.join().unwrap();
+    through.store(true, Ordering::Release);
+    device.crew.call_all();
+    sleeper.join().unwrap();
+    assert_eq!(device.finish(&mut ring).len(), 2);
 }
 
 #[test]
@@ -440,6 +500,11 @@ fn workers_call_each_other() {
 }
 
 #[test]
+fn no_slot_waits_for_a_long_one() {
+    explore("slot beside a long one", 2, slot_beside_a_long_one);
+}
+
+#[test]
 fn a_missing_release_is_found() {
     expect_failure("stored before completed, without release fences", Ordering::Release, stored_before_completed);
 }
@@ -447,4 +512,5 @@ fn a_missing_release_is_found() {
 #[test]
 fn a_missing_fence_between_sleeper_and_waker_is_found() {
     expect_failure("park and wake, without sequentially consistent fences", Ordering::SeqCst, park_and_wake);
+    expect_failure("looking worker, without them", Ordering::SeqCst, looking_worker);
 }

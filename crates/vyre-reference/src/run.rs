@@ -25,8 +25,8 @@ impl Worker<'_> {
         // takes.
         self.advance(self.claim_behind(choice.priority, 0), length);
         // What is taken here does not take long: until the next look nobody else needs to look, unless there is more.
-        if self.sees_more() {
-            self.looking.found_more();
+        if self.regions.is_published() {
+            self.looking.found(|| true);
         }
         let mut ran = std::mem::take(&mut self.ran);
         for by in 0..length {

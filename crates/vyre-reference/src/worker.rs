@@ -236,12 +236,6 @@ impl<'a> Worker<'a> {
         if self.looking.has_company() { IDLE_TURNS_IN_COMPANY } else { IDLE_TURNS }
     }
 
-    /// Whether the last look has seen more than what was taken since, by this worker or others.
-    pub(crate) fn sees_more(&self) -> bool {
-        let front = |priority| self.local.load((HOT as usize) + priority);
-        (0..PARTITIONS).any(|priority| front(priority) != self.polled[priority])
-    }
-
     /// Claims by what the last look has seen, and runs what it gets: a run of scalar slots, or one tile of another slot. Gives how many.
     pub(crate) fn act(&mut self) -> u32 {
         let Some(choice) = self.choose() else { return 0 };
@@ -255,11 +249,7 @@ impl<'a> Worker<'a> {
 
     fn run_tile(&mut self, choice: Choice) -> bool {
         let Some(claim) = self.take_tile(choice.priority) else { return false };
-        if self.sees_more() {
-            self.looking.found_more();
-        } else {
-            self.looking.found_long();
-        }
+        self.looking.found(|| self.regions.is_published());
         let (slot, result) = self.execute(claim);
         // After a long tile it looks at the host at once: what is more urgent waits for one tile only.
         self.busy += slot.length / claim.tiles / BYTES_PER_BUSY_TURN;
