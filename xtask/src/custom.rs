@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use vyre_protocol::custom::{MANIFEST_FILE, Manifest, RESIDENT_MODULES, check_module, check_names, checksum};
 use vyre_protocol::operation::USER_OPERATIONS;
 
-use crate::shaders;
+use crate::{pieces, shaders};
 
 /// Where the kernel goes if nobody says otherwise.
 pub const OUT: &str = "target/custom-kernel";
@@ -80,6 +80,11 @@ pub fn build(ops: &Path, out: &Path) -> Result<()> {
         flag
     };
     shaders::compile_resident(&["-DVYRE_CUSTOM=1".into(), include(&ops), include(&out)], &out)?;
+    let [ours, theirs] =
+        [shaders::modules(), out.clone()].map(|folder| pieces::names(&folder.join(RESIDENT_MODULES[0])));
+    if let Some(name) = theirs?.difference(&ours?).next() {
+        bail!("a function is called `{name}`; names that begin with hot_ are the kernel's, choose another");
+    }
     let mut checksums = BTreeMap::new();
     for name in RESIDENT_MODULES {
         let bytes = fs::read(out.join(name))?;

@@ -1,6 +1,6 @@
 //! The functions that translated programs are made of: the optimizer must neither inline nor drop them, which GLSL cannot say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -56,7 +56,7 @@ fn set_control(module: &mut Module, pieces: &[Word], control: FunctionControl) {
 }
 
 /// These functions. A user's may not have the name of one: the translator knows them by it, and GLSL allows two that differ in parameters.
-fn pieces(module: &Module) -> Result<Vec<Word>> {
+fn pieces(module: &Module) -> Result<BTreeMap<&str, Word>> {
     let mut pieces = BTreeMap::new();
     for line in &module.debug_names {
         if let [Operand::IdRef(id), Operand::LiteralString(signature)] = line.operands.as_slice()
@@ -67,13 +67,22 @@ fn pieces(module: &Module) -> Result<Vec<Word>> {
             bail!("two functions are called `{name}`; names that begin with {PREFIX} are the kernel's, choose another");
         }
     }
-    Ok(pieces.into_values().collect())
+    Ok(pieces)
+}
+
+/// The names of a module's pieces.
+///
+/// # Errors
+/// If the file is no module, or two of its pieces have the same name.
+pub(crate) fn names(path: &Path) -> Result<BTreeSet<String>> {
+    let module = load_bytes(fs::read(path)?).map_err(|error| anyhow!("{}: {error}", path.display()))?;
+    Ok(pieces(&module)?.into_keys().map(str::to_owned).collect())
 }
 
 /// Changes a module if it has such functions.
 fn edit(path: &Path, change: impl FnOnce(&mut Module, &[Word])) -> Result<()> {
     let mut module = load_bytes(fs::read(path)?).map_err(|error| anyhow!("{}: {error}", path.display()))?;
-    let pieces = pieces(&module)?;
+    let pieces: Vec<_> = pieces(&module)?.into_values().collect();
     if pieces.is_empty() {
         return Ok(());
     }
@@ -92,7 +101,7 @@ mod tests {
         let mut name = |id, name: &str| {
             let operands = vec![Operand::IdRef(id), Operand::LiteralString(name.to_owned())];
             module.debug_names.push(Instruction::new(Op::Name, None, None, operands));
-            pieces(&module).map_err(|error| error.to_string())
+            pieces(&module).map(|pieces| pieces.into_values().collect()).map_err(|error| error.to_string())
         };
         assert_eq!(name(1, "hot_get(u1;"), Ok(vec![1]));
         assert_eq!(name(2, "hot_count"), Ok(vec![1]), "a variable");

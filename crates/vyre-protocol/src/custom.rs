@@ -164,7 +164,7 @@ pub fn check_module(bytes: &[u8], expected: u32) -> Result<Vec<u32>, ModuleFault
     if loops > TURN_FUEL { Err(ModuleFault::Loops { loops }) } else { Ok(words) }
 }
 
-/// Loops of a module, but for those of functions that nothing calls: of these hot programs are made, whose loops are counted when they are
+/// Loops of a module, but for those of functions that no other calls: of these hot programs are made, whose loops are counted when they are
 /// translated.
 fn count_loops(words: &[u32]) -> Result<u32, ModuleFault> {
     let (mut loops, mut called) = (BTreeMap::new(), BTreeSet::new());
