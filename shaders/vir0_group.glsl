@@ -338,7 +338,9 @@ Columns load_wide(uint memory, uvec4 index, bvec4 inside) {
         if (inside.w) { w = from.v[index.w]; }
         columns.c = uvec4[](uvec4(x.x, y.x, z.x, w.x), uvec4(x.y, y.y, z.y, w.y), uvec4(x.z, y.z, z.z, w.z), uvec4(x.w, y.w, z.w, w.w));
     } else {
-        for (uint i = 0u; i < 4u; ++i) { columns.c[i] = load_words(memory, index * 4u + i, inside); }
+        uvec4 first = index * 4u;
+        columns.c = uvec4[](load_words(memory, first, inside), load_words(memory, first + 1u, inside),
+            load_words(memory, first + 2u, inside), load_words(memory, first + 3u, inside));
     }
     return columns;
 }
@@ -352,7 +354,11 @@ void store_wide(uint memory, uvec4 index, bvec4 inside, Columns columns) {
         if (inside.z) { to.v[index.z] = uvec4(a.z, b.z, c.z, d.z); }
         if (inside.w) { to.v[index.w] = uvec4(a.w, b.w, c.w, d.w); }
     } else {
-        for (uint i = 0u; i < 4u; ++i) { store_words(memory, index * 4u + i, inside, columns.c[i]); }
+        uvec4 first = index * 4u;
+        store_words(memory, first, inside, columns.c[0]);
+        store_words(memory, first + 1u, inside, columns.c[1]);
+        store_words(memory, first + 2u, inside, columns.c[2]);
+        store_words(memory, first + 3u, inside, columns.c[3]);
     }
 }
 
