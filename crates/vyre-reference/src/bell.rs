@@ -64,7 +64,7 @@ impl Crew {
     }
 
     /// How many sleep.
-    #[cfg(loom)]
+    #[cfg(all(test, loom))]
     pub(crate) fn sleepers(&self) -> u32 {
         self.idle.load(Ordering::Acquire) / ASLEEP
     }

@@ -37,7 +37,7 @@ pub(crate) const SPIRV: [&[u8]; RESIDENT_MODULES.len()] = [
 ];
 /// Those among them that have no EXEC begin here.
 const WITHOUT_EXEC: usize = 3;
-/// Of those that run scalar slots alone.
+/// The modules that run scalar slots alone.
 const SCALARS: [&[u8]; 3] = [
     include_bytes!("../spirv/scalars.spv"),
     include_bytes!("../spirv/scalars_int64.spv"),

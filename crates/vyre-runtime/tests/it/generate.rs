@@ -233,8 +233,9 @@ impl Generator {
         }
     }
 
-    /// Stores all that the program holds, each tile to its own half of the output.
-    fn finish(mut self) -> Program {
+    /// Stores the vectors of the mask and all else that the program holds, each tile to its own half of the output. What is not stored may be
+    /// left undone, or be done for lanes that it should not be.
+    fn finish(mut self, stored: u16) -> Program {
         let index = vector(FREE_VECTORS);
         self.builder.push(Opcode::Get, &[scalar(15).into(), Special::Tile.into()]);
         self.builder.push(Opcode::Mul, &[scalar(15).into(), scalar(15).into(), (16 * GROUP).into()]);
@@ -243,7 +244,7 @@ impl Generator {
             let memory = Operand::Memory { place: Place::Resource(1), index: Some(index), offset: row * GROUP as u16 };
             self.builder.push(Opcode::St32, &[memory, value.into()]);
         };
-        (0..FREE_VECTORS).for_each(|row| store(row.into(), vector(row)));
+        (0..FREE_VECTORS).filter(|row| stored >> row & 1 != 0).for_each(|row| store(row.into(), vector(row)));
         store(FREE_VECTORS.into(), lane());
         for from in 0..FREE_SCALARS {
             self.builder.push(Opcode::Eq, &[vector(13).into(), lane().into(), u32::from(from).into()]);
@@ -259,7 +260,7 @@ impl Generator {
 pub(crate) fn program(genes: &[Gene]) -> Program {
     let mut generator = Generator::new();
     generator.fill(genes.len(), &mut genes.iter());
-    generator.finish()
+    generator.finish(genes.iter().flatten().fold(0, |stored: u16, gene| stored.rotate_left(3) ^ u16::from(*gene)))
 }
 
 /// An engine with the memory that the programs work on.

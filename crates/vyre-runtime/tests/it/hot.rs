@@ -220,6 +220,22 @@ pub(crate) fn lanes_that_leave_by_themselves_run_out_of_fuel_together(open: Open
     }
 }
 
+/// Lanes that wait, for the other side of a branch, behind a loop that they left and in one that all leave, find what they had, though hot
+/// programs mask only the writes that would reach it.
+pub(crate) fn lanes_that_wait_keep_what_they_read(open: Open) {
+    let branch = "if v4\n  mul v1, v0, 5\n  mov v5, v1\n  add v2, v2, v5\n  mov v6, v2\n  st32 r1[v0], v6\nelse\n  add v1, v1, v2\n  mov v5, v3\n  \
+        st32 r1[v0], v5\nendif\n";
+    let nested = "loop\n  add s0, s0, 1\n  mov v5, s0\n  ltu v6, v4, v5\n  break v6\n  add v3, v3, v5\n  mov v7, 0\n  mov v8, v3\n  loop\n    \
+        ltu v6, v5, v7\n    break v6\n    add v7, v7, 1\n    add v8, v8, v7\n  endloop\n  add v2, v2, v8\nendloop\n";
+    let all_leave = "loop\n  add s1, s1, 1\n  eq v6, v4, 1\n  if v6\n    add v1, v1, 9\n    eq s2, s1, 3\n    break s2\n  endif\n  \
+        add v3, v3, 1\nendloop\n";
+    let begin = "get v0, lane\nmov v1, v0\nmov v2, 7\nmov v3, v0\nand v4, v0, 3\nmov s0, 0\nmov s1, 0\n";
+    let end = "mul v1, v1, 31\nadd v1, v1, v2\nmul v1, v1, 31\nadd v1, v1, v3\nst32 r1[v0 + 256], v1\nend";
+    let text = format!(".resource read\n.resource read write\n.fuel 9000\n{begin}{branch}{nested}{all_leave}{end}");
+    let outcomes = compare(open, &[case(&text, &[], 1, 1)]);
+    assert_eq!((outcomes[0].1, outcomes[0].2), (Fault::None, 0));
+}
+
 /// Lines come in order and once for the group, whatever lanes are active; not behind an access outside, and none that the fuel does not pay.
 pub(crate) fn hot_programs_print_what_the_interpreter_does(open: Open) {
     let head = ".resource read\n.resource read write\n";

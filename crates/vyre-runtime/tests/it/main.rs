@@ -172,6 +172,7 @@ on_every_engine! { DEFAULT, once:
     programs::programs_come_and_go_while_work_runs,
     hot::hot_programs_of_the_library_leave_the_same_bytes,
     hot::lanes_that_leave_by_themselves_run_out_of_fuel_together,
+    hot::lanes_that_wait_keep_what_they_read,
     hot::hot_programs_fault_where_the_interpreter_does,
     hot::hot_programs_print_what_the_interpreter_does,
     hot::hot_generated_programs_leave_the_same_bytes,

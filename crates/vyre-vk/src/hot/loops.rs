@@ -36,7 +36,7 @@ fn body(code: &[Instruction], at: usize) -> &[Instruction] {
 /// no lane enters. What it surely pays for goes up to its first branch, way out or inner loop.
 pub(super) fn unpaid(code: &[Instruction]) -> Option<Untranslatable> {
     let loops = (0..code.len()).filter(|at| code[*at].opcode == Opcode::Loop);
-    let unpaid = loops.map(|at| {
+    let mut turns = loops.map(|at| {
         let body = body(code, at);
         let parts = |line: &Instruction| {
             matches!(line.opcode.form(), Form::Break | Form::Loop) || line.opcode == Opcode::If && !line.is_vector()
@@ -48,8 +48,8 @@ pub(super) fn unpaid(code: &[Instruction]) -> Option<Untranslatable> {
         let paid: u32 = before.iter().filter(|line| loops_of(line) == 0).map(Instruction::fuel).sum();
         (at, 1 + behind.iter().map(loops_of).sum::<usize>(), (paid + parting) as usize)
     });
-    let mut unpaid = unpaid.filter(|(_, loops, paid)| loops > paid);
-    unpaid.next().map(|(at, loops, paid)| Untranslatable::Unpaid { at, loops, paid })
+    let unpaid = turns.find(|(_, loops, paid)| loops > paid);
+    unpaid.map(|(at, loops, paid)| Untranslatable::Unpaid { at, loops, paid })
 }
 
 impl Translator<'_> {

@@ -56,15 +56,15 @@ pub enum Untranslatable {
     },
     /// This driver ends all loops after a number of iterations, and a program's fuel would not keep it below that.
     #[error(
-        "a turn of the loop at instruction {at} may cost this driver an iteration of {loops} loops, sums and scans, and surely pays for {paid}; \
-         move instructions to before its first branch or `break`, or sums out of it"
+        "a turn of the loop at instruction {at} may cost this driver {loops} iterations, one for each loop and two for a sum or scan, and surely \
+         pays for {paid}; move instructions to before its first scalar `if`, `loop` or `break`, or sums out of it"
     )]
     Unpaid {
         /// Where the loop begins.
         at: usize,
-        /// Loops that it is and holds.
+        /// Iterations of a turn in which no lane enters what it holds: one of its own, and those of the loops behind its first way apart.
         loops: usize,
-        /// Fuel that each turn takes.
+        /// Fuel that each turn surely takes.
         paid: usize,
     },
     /// The kernel's module lacks something that the translator needs.

@@ -18,19 +18,19 @@ impl Waiting {
         let ends = ends(code);
         let needed = needed(code, &ends);
         let at = |place: usize| needed.get(place).copied().unwrap_or(0);
-        // Of each branch and loop that is open, where lanes wait for it, and whether there are such.
-        let mut open: Vec<(usize, bool)> = Vec::new();
+        // Of each branch and loop that is open, where lanes wait for it, whether there are such, and whether it is a loop.
+        let mut open: Vec<(usize, bool, bool)> = Vec::new();
         let waiting = code.iter().enumerate().map(|(i, instruction)| {
             match instruction.opcode.form() {
-                Form::If | Form::Loop => open.push((ends[i], instruction.is_vector())),
+                form @ (Form::If | Form::Loop) => open.push((ends[i], instruction.is_vector(), form == Form::Loop)),
                 Form::Else => open.iter_mut().last().into_iter().for_each(|last| last.0 = ends[i]),
                 Form::EndIf | Form::EndLoop => _ = open.pop(),
                 _ => {}
             }
             // A `break` for all takes those along that wait inside the loop, so its end counts where anybody waits.
-            let anybody = open.iter().any(|(_, waits)| *waits);
-            let places = open.iter().filter(|(end, waits)| *waits || anybody && is_loop_end(code, *end));
-            places.fold(0, |registers, (end, _)| registers | at(*end))
+            let anybody = open.iter().any(|(_, waits, _)| *waits);
+            let places = open.iter().filter(|(_, waits, is_loop)| *waits || anybody && *is_loop);
+            places.fold(0, |registers, (end, ..)| registers | at(*end))
         });
         Waiting(waiting.collect())
     }
@@ -44,10 +44,6 @@ impl Waiting {
 /// A register's bit; none for what is no vector.
 fn bit(code: u8) -> Registers {
     if code < VECTORS { 1 << code } else { 0 }
-}
-
-fn is_loop_end(code: &[Instruction], behind: usize) -> bool {
-    behind.checked_sub(1).and_then(|at| code.get(at)).is_some_and(|last| last.opcode == Opcode::EndLoop)
 }
 
 /// Where lanes go on that an `if`, `else` or `loop` leaves out: behind the `else`, at the `endif`, behind the `endloop`. For an `endloop` and a
