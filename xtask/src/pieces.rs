@@ -70,18 +70,22 @@ fn pieces(module: &Module) -> Result<BTreeMap<&str, Word>> {
     Ok(pieces)
 }
 
+fn load(path: &Path) -> Result<Module> {
+    load_bytes(fs::read(path)?).map_err(|error| anyhow!("{}: {error}", path.display()))
+}
+
 /// The names of a module's pieces.
 ///
 /// # Errors
 /// If the file is no module, or two of its pieces have the same name.
 pub(crate) fn names(path: &Path) -> Result<BTreeSet<String>> {
-    let module = load_bytes(fs::read(path)?).map_err(|error| anyhow!("{}: {error}", path.display()))?;
+    let module = load(path)?;
     Ok(pieces(&module)?.into_keys().map(str::to_owned).collect())
 }
 
 /// Changes a module if it has such functions.
 fn edit(path: &Path, change: impl FnOnce(&mut Module, &[Word])) -> Result<()> {
-    let mut module = load_bytes(fs::read(path)?).map_err(|error| anyhow!("{}: {error}", path.display()))?;
+    let mut module = load(path)?;
     let pieces: Vec<_> = pieces(&module)?.into_values().collect();
     if pieces.is_empty() {
         return Ok(());
