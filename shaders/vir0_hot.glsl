@@ -20,10 +20,14 @@ uvec4 hot_flush(const uvec4 a) { return flush(a); }
 
 uvec4 hot_number(const uvec4 a) { return number(a); }
 
-// The same where the module says that subnormal numbers are 0 and that no compiler may take it that all floats are numbers.
+// The same where the module says that no compiler may take it that all floats are numbers.
 #define HOT_EXACT(name, result) uvec4 hot_exact_##name(const uvec4 a, const uvec4 b, const uvec4 c) { \
     vec4 x = uintBitsToFloat(a), y = uintBitsToFloat(b), z = uintBitsToFloat(c); \
     return result; \
+}
+uvec4 hot_exact_subf(const uvec4 a, const uvec4 b, const uvec4 c) {
+    precise vec4 difference = uintBitsToFloat(a) - uintBitsToFloat(b);
+    return floatBitsToUint(difference);
 }
 HOT_EXACT(fma, floatBitsToUint(fma(x, y, z)))
 HOT_EXACT(eqf, truth(equal(x, y)))

@@ -18,7 +18,7 @@ type Variant = (&'static str, &'static str, &'static [&'static str]);
 
 /// A module: its name, the source that is compiled, which includes the others, and flags beside the common ones. `--ku`: functions that
 /// nothing calls stay.
-const VARIANTS: [Variant; 17] = [
+const VARIANTS: [Variant; 18] = [
     ("resident", "resident.comp", &[]),
     ("resident_int64", "resident.comp", &["-DVYRE_INT64=1"]),
     ("resident_int64_clock", "resident.comp", &["-DVYRE_INT64=1", "-DVYRE_CLOCK=1"]),
@@ -35,6 +35,7 @@ const VARIANTS: [Variant; 17] = [
     ("plain", "plain.comp", &[]),
     ("plain_int64", "plain.comp", &["-DVYRE_INT64=1"]),
     ("echo", "echo.comp", &[]),
+    ("subnormal", "subnormal.comp", &[]),
     ("rival_saxpy", "rival_saxpy.comp", &[]),
     ("rival_dot", "rival_dot.comp", &[]),
     ("rival_histogram", "rival_histogram.comp", &[]),

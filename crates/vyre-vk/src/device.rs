@@ -147,8 +147,10 @@ pub struct DeviceReport {
     pub stores_64_bit: bool,
     /// Whether completions carry the time of a device clock.
     pub device_clock: bool,
-    /// Whether a shader can say of floats of 32 bits that subnormal numbers are 0, and that what is no number stays so.
-    pub exact_floats: bool,
+    /// Whether a shader can say of floats of 32 bits that subnormal numbers are 0.
+    pub flush_control: bool,
+    /// Whether a shader can say of floats of 32 bits that what is no number stays so.
+    pub nan_control: bool,
     /// Largest single allocation in bytes.
     pub max_allocation: u64,
     /// How the driver must be treated.
@@ -222,8 +224,8 @@ pub(crate) fn report(vulkan: &Vulkan, physical: vk::PhysicalDevice, index: usize
         import_alignment: importable.then_some(import.min_imported_host_pointer_alignment),
         stores_64_bit,
         device_clock,
-        exact_floats: floats.shader_denorm_flush_to_zero_float32 == vk::TRUE
-            && floats.shader_signed_zero_inf_nan_preserve_float32 == vk::TRUE,
+        flush_control: floats.shader_denorm_flush_to_zero_float32 == vk::TRUE,
+        nan_control: floats.shader_signed_zero_inf_nan_preserve_float32 == vk::TRUE,
         max_allocation: sizes.max_memory_allocation_size,
         quirks,
         queue_family,

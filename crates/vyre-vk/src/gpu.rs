@@ -7,7 +7,7 @@
 #![allow(unsafe_code, reason = "calls Vulkan; see the Safety section above")]
 
 use std::mem::ManuallyDrop;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use ash::{ext, khr, vk};
 use gpu_allocator::vulkan::{Allocator, AllocatorCreateDesc};
@@ -27,6 +27,8 @@ pub(crate) struct Gpu {
     /// Memory that its owner has dropped, with the number of quanta that were launched by then.
     graveyard: Mutex<Vec<(u64, Raw)>>,
     launched: std::sync::atomic::AtomicU64,
+    /// Whether it takes subnormal floats for 0, once that was [tried](crate::subnormal).
+    pub(crate) flushes: OnceLock<bool>,
     /// Last, so that the instance outlives the device.
     _instance: Arc<Instance>,
 }
@@ -95,6 +97,7 @@ impl Gpu {
             queue: Mutex::new(queue),
             allocator: ManuallyDrop::new(Mutex::new(allocator)),
             graveyard: Mutex::new(Vec::new()),
+            flushes: OnceLock::new(),
             launched: std::sync::atomic::AtomicU64::new(0),
             _instance: Arc::clone(instance),
         }))

@@ -12,6 +12,8 @@ use ash::vk;
 use vyre_protocol::slot::{MAX_TILES, SlotError};
 use zerocopy::{Immutable, IntoBytes};
 
+use crate::error::VulkanError;
+use crate::gpu::Gpu;
 use crate::kernel::Kernel;
 use crate::memory::Buffer;
 use crate::plain::{PlainDevice, PlainError, Recorded};
@@ -121,21 +123,36 @@ impl PlainDevice {
                 return Err(PlainError::Short { operand, needed, found: buffer.len() });
             }
         }
-        let gpu = self.gpu();
-        let kernel = Arc::new(Kernel::hand_written(gpu, shader.spirv())?);
-        let HandWork { items, span, parameters } = *work;
-        let push = Push { source: input.address(), target: output.address(), items, span, parameters, padding: 0 };
-        let record = |commands| {
-            // SAFETY: the buffer is being recorded; what the shader touches was checked above.
-            unsafe {
-                gpu.raw.cmd_bind_pipeline(commands, vk::PipelineBindPoint::COMPUTE, kernel.pipeline);
-                gpu.raw.cmd_push_constants(commands, kernel.layout, vk::ShaderStageFlags::COMPUTE, 0, push.as_bytes());
-                gpu.raw.cmd_dispatch(commands, groups, 1, 1);
-                barrier(gpu, commands, vk::PipelineStageFlags::COMPUTE_SHADER, vk::AccessFlags::SHADER_WRITE);
-            }
-        };
-        // SAFETY: kernel and buffers are kept beside the submission.
-        let submission = unsafe { Submission::new(gpu, record) }?;
-        Ok(Recorded::new(submission, kernel, [input.clone(), output.clone()]))
+        // SAFETY: what the shader touches was checked above.
+        Ok(unsafe { record(self.gpu(), shader.spirv(), groups, work, [input, output]) }?)
     }
+}
+
+/// Records a dispatch of a shader that includes `rival.glsl`.
+///
+/// # Safety
+/// What it touches of the buffers, of which the first is the input, lies within them.
+pub(crate) unsafe fn record(
+    gpu: &Arc<Gpu>,
+    spirv: &[u8],
+    groups: u32,
+    work: &HandWork,
+    buffers: [&Buffer; 2],
+) -> Result<Recorded, VulkanError> {
+    let kernel = Arc::new(Kernel::hand_written(gpu, spirv)?);
+    let HandWork { items, span, parameters } = *work;
+    let [source, target] = buffers.map(Buffer::address);
+    let push = Push { source, target, items, span, parameters, padding: 0 };
+    let record = |commands| {
+        // SAFETY: the buffer is being recorded; the shader touches what the caller says.
+        unsafe {
+            gpu.raw.cmd_bind_pipeline(commands, vk::PipelineBindPoint::COMPUTE, kernel.pipeline);
+            gpu.raw.cmd_push_constants(commands, kernel.layout, vk::ShaderStageFlags::COMPUTE, 0, push.as_bytes());
+            gpu.raw.cmd_dispatch(commands, groups, 1, 1);
+            barrier(gpu, commands, vk::PipelineStageFlags::COMPUTE_SHADER, vk::AccessFlags::SHADER_WRITE);
+        }
+    };
+    // SAFETY: kernel and buffers are kept beside the submission.
+    let submission = unsafe { Submission::new(gpu, record) }?;
+    Ok(Recorded::new(submission, kernel, buffers.map(Buffer::clone)))
 }

@@ -23,7 +23,7 @@ use crate::custom::CustomKernel;
 use crate::device::DeviceReport;
 use crate::error::{Named, VulkanError};
 use crate::gpu::Gpu;
-use crate::hot::{self, HotProgram, Target, Translated, Untranslatable};
+use crate::hot::{self, FloatMode, HotProgram, Subnormal, Target, Translated, Untranslatable};
 use crate::resident::KernelConfig;
 
 /// In the order of [`RESIDENT_MODULES`].
@@ -117,11 +117,16 @@ impl Kernel {
     }
 
     /// A module of the resident kernel with these programs translated, and what became of them.
-    pub(crate) fn translate(gpu: &Gpu, module: &[u32], programs: &[HotProgram]) -> Result<Translated, Untranslatable> {
-        let DeviceReport { quirks, exact_floats, .. } = &gpu.report;
+    pub(crate) fn translate(
+        gpu: &Arc<Gpu>,
+        module: &[u32],
+        programs: &[HotProgram],
+    ) -> Result<Translated, Untranslatable> {
+        let DeviceReport { quirks, nan_control, .. } = &gpu.report;
         let host_threads = quirks.max_pause == 0;
         let (lanes, counts_loops) = (quirks.program_lanes, quirks.fuel_limit.is_some());
-        let target = Target { lanes, exact_floats: *exact_floats, host_threads, counts_loops };
+        let floats = FloatMode { subnormal: Subnormal::of(gpu), keeps_nan: *nan_control };
+        let target = Target { lanes, floats, host_threads, counts_loops };
         hot::module(module, target, programs)
     }
 

@@ -32,6 +32,7 @@ mod relay;
 mod resident;
 mod rival;
 mod start;
+mod subnormal;
 
 pub use builds::{HotBuild, HotError};
 pub use custom::{CustomError, CustomKernel};

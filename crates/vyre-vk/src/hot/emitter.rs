@@ -6,7 +6,7 @@ use rspirv::binary::Assemble;
 use rspirv::dr::{Block, Function, Instruction, Module, Operand, load_words};
 use rspirv::spirv::{Capability, ExecutionMode, Op, SelectionControl, StorageClass, Word};
 
-use super::Untranslatable;
+use super::{FloatMode, Subnormal, Untranslatable};
 
 /// What the names of the functions begin with that translated programs are made of.
 const PREFIX: &str = "hot_";
@@ -37,15 +37,14 @@ pub(super) struct Emitter {
     next: Word,
     pieces: BTreeMap<String, Piece>,
     pub(super) types: Types,
-    /// The module says that subnormal floats are 0, and that all floats that are no numbers stay so.
-    pub(super) exact: bool,
+    pub(super) floats: FloatMode,
     variables: Vec<Instruction>,
     blocks: Vec<Block>,
 }
 
 impl Emitter {
     /// Loads the module whose pieces are kept apart; `None` if it is none.
-    pub(super) fn new(words: &[u32], exact: bool) -> Option<Emitter> {
+    pub(super) fn new(words: &[u32], floats: FloatMode) -> Option<Emitter> {
         let module = load_words(words).ok()?;
         let next = module.header.as_ref()?.bound;
         let names = module.debug_names.iter().filter_map(|line| match line.operands.as_slice() {
@@ -62,27 +61,24 @@ impl Emitter {
             .collect();
         let pieces = names.filter_map(|(id, name)| Some((name, Piece { id, result: *results.get(&id)? }))).collect();
         let types = Types { uint: 0, uvec4: 0, bvec4: 0, bool: 0, all: 0, one: 0, no: 0 };
-        let mut emitter = Emitter { module, next, pieces, types, exact, variables: Vec::new(), blocks: Vec::new() };
+        let mut emitter = Emitter { module, next, pieces, types, floats, variables: Vec::new(), blocks: Vec::new() };
         emitter.types = emitter.make_types();
-        if exact {
-            emitter.say_exact()?;
+        if floats.subnormal == Subnormal::Module {
+            emitter.say(Capability::DenormFlushToZero, ExecutionMode::DenormFlushToZero)?;
+        }
+        if floats.keeps_nan {
+            emitter.say(Capability::SignedZeroInfNanPreserve, ExecutionMode::SignedZeroInfNanPreserve)?;
         }
         Some(emitter)
     }
 
     /// Says of all floats of 32 bits what VIR0 wants.
-    fn say_exact(&mut self) -> Option<()> {
+    fn say(&mut self, capability: Capability, mode: ExecutionMode) -> Option<()> {
         let entry = self.module.entry_points.first()?.operands.get(1)?.clone();
-        let modes = [
-            (Capability::DenormFlushToZero, ExecutionMode::DenormFlushToZero),
-            (Capability::SignedZeroInfNanPreserve, ExecutionMode::SignedZeroInfNanPreserve),
-        ];
-        for (capability, mode) in modes {
-            let capability = vec![Operand::Capability(capability)];
-            self.module.capabilities.push(Instruction::new(Op::Capability, None, None, capability));
-            let mode = vec![entry.clone(), Operand::ExecutionMode(mode), Operand::LiteralBit32(32)];
-            self.module.execution_modes.push(Instruction::new(Op::ExecutionMode, None, None, mode));
-        }
+        let capability = vec![Operand::Capability(capability)];
+        self.module.capabilities.push(Instruction::new(Op::Capability, None, None, capability));
+        let mode = vec![entry, Operand::ExecutionMode(mode), Operand::LiteralBit32(32)];
+        self.module.execution_modes.push(Instruction::new(Op::ExecutionMode, None, None, mode));
         Some(())
     }
 

@@ -7,8 +7,8 @@
 use rspirv::spirv::Word;
 use vyre_protocol::vir0::{Instruction, Opcode, Source};
 
-use super::Untranslatable;
 use super::translate::Translator;
+use super::{FloatMode, Subnormal, Untranslatable};
 
 const INFINITY: u32 = f32::INFINITY.to_bits();
 const SIGN: u32 = 1 << 31;
@@ -21,6 +21,11 @@ fn flushed(word: u32) -> u32 {
 /// Whether the result is a float that may be no number, or a subnormal one.
 fn gives_float(opcode: Opcode) -> bool {
     (Opcode::AddF.code()..=Opcode::Round.code()).contains(&opcode.code())
+}
+
+/// Whether [`Subnormal::Device`] speaks of it.
+fn is_tried(opcode: Opcode) -> bool {
+    matches!(opcode, Opcode::AddF | Opcode::SubF | Opcode::MulF | Opcode::Fma)
 }
 
 fn takes_floats(opcode: Opcode) -> bool {
@@ -98,9 +103,11 @@ impl Translator<'_> {
     pub(super) fn result(&mut self, instruction: &Instruction, operands: &[Word]) -> Result<Word, Untranslatable> {
         let Instruction { opcode, d, .. } = *instruction;
         let exact = format!("exact_{}", opcode.name());
-        let piece = if self.emitter.exact && self.emitter.has(&exact) { &exact } else { opcode.name() };
+        let FloatMode { subnormal, keeps_nan } = self.emitter.floats;
+        let piece = if keeps_nan && self.emitter.has(&exact) { &exact } else { opcode.name() };
         let mut value = self.emitter.call(piece, operands)?;
-        if gives_float(opcode) && !self.emitter.exact {
+        let flushed = subnormal == Subnormal::Module || subnormal == Subnormal::Device && is_tried(opcode);
+        if gives_float(opcode) && !flushed {
             value = self.emitter.call("flush", &[value])?;
         }
         if gives_float(opcode) && !self.floats.has(d) {

@@ -72,13 +72,31 @@ pub enum Untranslatable {
     Piece(String),
 }
 
+/// Who takes results for 0 that are subnormal floats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Subnormal {
+    /// The translated program, behind each instruction.
+    Shader,
+    /// The device does so for sums and products, as [a trial](crate::subnormal) has found; the program for the others.
+    Device,
+    /// The device, since the module says so.
+    Module,
+}
+
+/// What translated programs may leave to the device.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FloatMode {
+    pub(crate) subnormal: Subnormal,
+    /// See [`DeviceReport::nan_control`](crate::DeviceReport::nan_control).
+    pub(crate) keeps_nan: bool,
+}
+
 /// The device that a module is for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Target {
     /// Lanes of a worker.
     pub(crate) lanes: u32,
-    /// See [`DeviceReport::exact_floats`](crate::DeviceReport::exact_floats).
-    pub(crate) exact_floats: bool,
+    pub(crate) floats: FloatMode,
     /// Workers run on the host's processors, whose shared memory is memory like any other.
     pub(crate) host_threads: bool,
     /// The driver counts the iterations of all loops: see [`DeviceQuirks::fuel_limit`](crate::DeviceQuirks::fuel_limit).
@@ -107,7 +125,7 @@ fn loops_of(instruction: &Instruction) -> usize {
 /// The module with these programs in it; `words`: its own.
 pub(crate) fn module(words: &[u32], target: Target, programs: &[HotProgram]) -> Result<Translated, Untranslatable> {
     let broken = || Untranslatable::Piece("program".into());
-    let mut emitter = Emitter::new(words, target.exact_floats).ok_or_else(broken)?;
+    let mut emitter = Emitter::new(words, target.floats).ok_or_else(broken)?;
     let places = (GROUP / 4 / target.lanes).max(1) as usize;
     let (mut functions, mut outcomes) = (Vec::new(), Vec::new());
     let mut left = [MAX_STEPS, MAX_LOOPS];
@@ -143,7 +161,9 @@ mod tests {
             |(i, text): (usize, &String)| HotProgram { tag: i as u32 + 1, program: Arc::new(assemble(text).unwrap()) };
         let programs: Vec<_> = texts.iter().enumerate().map(program).collect();
         let software = lanes <= 8;
-        let target = Target { lanes, exact_floats: !software, host_threads: software, counts_loops: software };
+        let subnormal = if software { Subnormal::Shader } else { Subnormal::Device };
+        let floats = FloatMode { subnormal, keeps_nan: !software };
+        let target = Target { lanes, floats, host_threads: software, counts_loops: software };
         let (module, outcomes) = module(&module_words(SPIRV[0]), target, &programs).unwrap();
         (module, outcomes.into_iter().map(|(_, outcome)| outcome).collect())
     }
