@@ -37,6 +37,9 @@ const SAXPY_SPAN: u32 = 16 << 10;
 /// Items of a tile of dot, whose tiles wait more: so many that each worker finds some.
 const DOT_SPAN: u32 = 4 << 10;
 
+/// Pixels of a tile of the Mandelbrot set: as many as its fuel allows.
+const MANDELBROT_SPAN: u32 = 512;
+
 /// Bytes of a tile of the histogram.
 const HISTOGRAM_SPAN: u32 = 16 << 10;
 
@@ -151,6 +154,6 @@ fn mandelbrot(items: u32) -> Work {
         expected: bytes((0..items).map(steps)),
         parameters: vec![width, left.to_bits(), top.to_bits(), apart.to_bits(), most],
         items,
-        span: GROUP,
+        span: MANDELBROT_SPAN,
     }
 }
