@@ -356,7 +356,7 @@ pub(crate) fn a_trace_of_the_mix_shows_all_partitions_and_parks(device: &str) {
     let groups: Vec<_> = events.iter().filter(|event| event["name"] == "process_name").collect();
     let names: Vec<_> = groups.iter().filter_map(|event| event["args"]["name"].as_str()).collect();
     let partitions = ["slots CRITICAL", "slots HIGH", "slots NORMAL", "slots LOW", "slots IDLE"];
-    assert_eq!(names, [&["workers", "quanta"], &partitions[..]].concat());
+    assert_eq!(names, [&["run", "workers", "quanta"], &partitions[..]].concat());
     let count = |name: &str, phase: &str| events.iter().filter(|e| e["name"] == name && e["ph"] == phase).count();
     assert_eq!((count("REDUCE", "b"), count("REDUCE", "e"), count("FENCE", "b")), (20, 20, 20));
     assert_eq!(count("REDUCE", "X") + count("REDUCE", "i"), 20 * 64);

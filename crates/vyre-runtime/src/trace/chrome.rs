@@ -12,14 +12,17 @@ use vyre_protocol::operation::Operation;
 
 use crate::trace::{EngineSpan, ReadEvent, SlotEvent, TileEvent, Trace, TraceClock};
 
-/// Numbers of the groups of tracks; those of the slots follow, one for each priority.
-const WORKERS: u32 = 1;
-const QUANTA: u32 = 2;
-const IO: u32 = 3;
-const SLOTS: u32 = 4;
+/// Numbers of the groups of tracks, in the order in which they should be shown; those of the slots follow, one for each priority.
+const RUN: u32 = 1;
+const WORKERS: u32 = 2;
+const QUANTA: u32 = 3;
+const IO: u32 = 4;
+const SLOTS: u32 = 5;
 
-/// Number of a group's first track. Perfetto joins a track 0 with track 1 (up to its version of August 2025).
-const FIRST_TRACK: u32 = 1;
+/// Number of a group's first track; viewers show it behind the name. Not the number of any group: Perfetto takes a track with the number
+/// of its group for the main thread, and shows it before the others. Nor 0, which Perfetto joins with track 1 (up to its version of August
+/// 2025).
+const FIRST_TRACK: u32 = 1000;
 
 /// An event of the format; its fields have the names that they have there.
 #[derive(Serialize)]
@@ -36,9 +39,15 @@ struct Event<'a> {
     cat: Option<&'a str>,
     /// Joins the beginning of a slot to its end.
     #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<String>,
+    id2: Option<LocalId>,
     #[serde(skip_serializing_if = "Value::is_null")]
     args: Value,
+}
+
+/// A number in a group. With one that is not said to be of a group alone, Perfetto shows slots in no group.
+#[derive(Clone, Serialize)]
+struct LocalId {
+    local: String,
 }
 
 /// Writes the array, an event a line.
@@ -61,7 +70,7 @@ impl<W: Write> Array<W> {
 
     /// Says something about a group of tracks or a track.
     fn meta(&mut self, what: &str, pid: u32, tid: u32, args: Value) -> io::Result<()> {
-        self.push(&Event { name: what, ph: 'M', pid, tid, ts: None, dur: None, cat: None, id: None, args })
+        self.push(&Event { name: what, ph: 'M', pid, tid, ts: None, dur: None, cat: None, id2: None, args })
     }
 
     /// A group and its tracks.
@@ -80,7 +89,7 @@ impl<W: Write> Array<W> {
         args: Value,
     ) -> io::Result<()> {
         let (ts, dur) = (Some(microseconds(start)), Some(microseconds(end.saturating_sub(start))));
-        self.push(&Event { name, ph: 'X', pid, tid, ts, dur, cat: None, id: None, args })
+        self.push(&Event { name, ph: 'X', pid, tid, ts, dur, cat: None, id2: None, args })
     }
 }
 
@@ -117,6 +126,7 @@ impl Trace {
     /// What writing to `out` gives.
     pub fn write_chrome(&self, out: impl Write) -> io::Result<()> {
         let mut array = Array { out, empty: true };
+        self.write_run(&mut array)?;
         self.write_tiles(&mut array)?;
         self.write_engine_spans(&mut array)?;
         self.write_reads(&mut array)?;
@@ -124,11 +134,24 @@ impl Trace {
         array.end()
     }
 
+    /// What is to be known of the whole, as an event from beginning to end: Perfetto shows no labels of groups.
+    fn write_run(&self, array: &mut Array<impl Write>) -> io::Result<()> {
+        let tiles = self.tiles.iter().map(|tile| (tile.start, tile.end));
+        let engine = self.engine_spans.iter().map(|span| (span.start, span.end));
+        let reads = self.reads.iter().map(|read| (read.start, read.end));
+        let slots = self.slots.iter().map(|slot| (slot.published, slot.reaped));
+        let times = tiles.chain(engine).chain(reads).chain(slots);
+        let (start, end) = times.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))).unwrap_or_default();
+        array.group(RUN, "run", &[(FIRST_TRACK, "engine".into())])?;
+        let Trace { engine, clock, dropped, overwritten, .. } = self;
+        let name = format!("{engine}; {clock}; {dropped} dropped, {overwritten} overwritten");
+        let args =
+            json!({ "engine": engine, "clock": clock.to_string(), "dropped": dropped, "overwritten": overwritten });
+        array.complete((RUN, FIRST_TRACK), &name, [start, end], args)
+    }
+
     fn write_tiles(&self, array: &mut Array<impl Write>) -> io::Result<()> {
         array.group(WORKERS, "workers", &tracks(self.tiles.iter().map(|tile| tile.worker), "worker"))?;
-        let labels =
-            format!("{}; {}; {} dropped, {} overwritten", self.engine, self.clock, self.dropped, self.overwritten);
-        array.meta("process_labels", WORKERS, FIRST_TRACK, json!({ "labels": labels }))?;
         self.tiles.iter().try_for_each(|tile| {
             let TileEvent { worker, ticket, operation, tenant, tile, start, end } = *tile;
             let priority = priority_name(ticket.priority);
@@ -137,7 +160,7 @@ impl Trace {
             let (pid, tid, ts) = (WORKERS, track(worker), Some(microseconds(start)));
             match self.clock {
                 TraceClock::Seen => {
-                    array.push(&Event { name: &name, ph: 'i', pid, tid, ts, dur: None, cat: None, id: None, args })
+                    array.push(&Event { name: &name, ph: 'i', pid, tid, ts, dur: None, cat: None, id2: None, args })
                 }
                 _ => array.complete((pid, tid), &name, [start, end], args),
             }
@@ -190,11 +213,12 @@ impl Trace {
             let status = status.map_or("cancelled".into(), |status| format!("{status:?}").to_lowercase());
             let args = json!({ "ticket": ticket.number, "tiles": tiles, "tenant": tenant, "status": status });
             let name = operation_name(operation);
-            let (pid, tid, cat, id) = (group(ticket.priority), FIRST_TRACK, Some("slot"), Some(format!("{i:#x}")));
+            let (pid, tid, cat) = (group(ticket.priority), FIRST_TRACK, Some("slot"));
+            let id2 = Some(LocalId { local: format!("{i:#x}") });
             let ts = Some(microseconds(published));
-            array.push(&Event { name: &name, ph: 'b', pid, tid, ts, dur: None, cat, id: id.clone(), args })?;
+            array.push(&Event { name: &name, ph: 'b', pid, tid, ts, dur: None, cat, id2: id2.clone(), args })?;
             let ts = Some(microseconds(reaped));
-            array.push(&Event { name: &name, ph: 'e', pid, tid, ts, dur: None, cat, id, args: Value::Null })
+            array.push(&Event { name: &name, ph: 'e', pid, tid, ts, dur: None, cat, id2, args: Value::Null })
         })
     }
 }

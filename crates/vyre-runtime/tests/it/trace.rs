@@ -1,6 +1,6 @@
 //! Traced runs, on every engine.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
@@ -130,7 +130,8 @@ fn json(trace: &Trace) -> Vec<serde_json::Value> {
 fn check_json(trace: &Trace) {
     let events = json(trace);
     let count = |phase: &str| events.iter().filter(|event| event["ph"] == phase).count();
-    let spans = trace.engine_spans.len() + trace.reads.len();
+    // The run is one more.
+    let spans = 1 + trace.engine_spans.len() + trace.reads.len();
     let (complete, instant) = match trace.clock {
         TraceClock::Seen => (spans, trace.tiles.len()),
         _ => (spans + trace.tiles.len(), 0),
@@ -139,10 +140,22 @@ fn check_json(trace: &Trace) {
         (count("X"), count("i"), count("b"), count("e")),
         (complete, instant, trace.slots.len(), trace.slots.len())
     );
+    let groups: HashSet<_> = events.iter().map(|event| event["pid"].as_u64()).collect();
     for event in &events {
         assert!(event["pid"].as_u64() > Some(0) && event["tid"].as_u64() > Some(0), "{event}");
         assert!(event["ph"] == "M" || event["ts"].as_f64() >= Some(0.0), "{event}");
         assert!(event["ph"] != "X" || event["dur"].as_f64() >= Some(0.0), "{event}");
+        // Perfetto shows a slot under its priority only if its number is of the group, and sorts tracks with the number of a group first.
+        let slot = event["ph"] == "b" || event["ph"] == "e";
+        assert!(event["id"].is_null() && event["id2"]["local"].is_string() == slot, "{event}");
+        assert!(!groups.contains(&event["tid"].as_u64()), "{event}");
+    }
+    let run = events.iter().find(|event| event["ph"] == "X").unwrap();
+    let (from, to) = (run["ts"].as_f64().unwrap(), run["ts"].as_f64().unwrap() + run["dur"].as_f64().unwrap());
+    assert!(run["name"].as_str().unwrap().contains(&format!("{} dropped", trace.dropped)), "{run}");
+    for event in events.iter().filter(|event| event["ph"] != "M") {
+        let (start, length) = (event["ts"].as_f64().unwrap(), event["dur"].as_f64().unwrap_or(0.0));
+        assert!(from <= start && start + length <= to + 0.01, "{event} {run}");
     }
     // What is drawn on one track does not overlap.
     let mut tracks: HashMap<_, Vec<_>> = HashMap::new();
