@@ -160,7 +160,8 @@ void count_claimed(inout Worker worker, Claim claim, uint taken) {
 }
 
 // The generation behind this one: wire tickets wrap after the partition's laps.
-uint next_generation(Claim claim) { return claim.generation + 1u == s_laps[claim.priority] ? 0u : claim.generation + 1u; }
+uint generation_behind(uint priority, uint generation) { return generation + 1u == s_laps[priority] ? 0u : generation + 1u; }
+uint next_generation(Claim claim) { return generation_behind(claim.priority, claim.generation); }
 
 // The ticket that many behind the claim's in the partition, at most a lap.
 uint ticket_behind(Claim claim, uint by) {

@@ -111,7 +111,7 @@ uint run_tile(inout Worker worker, Look look, Claim claim) {
 void enter() {
     load_geometry();
     if (LANE == 0u) {
-        s_ends = 0u;
+        s_end = RUN_LENGTH;
         uint resident = local_add(LOCAL_RESIDENT, 1u) + 1u;
         atomicMax(region(REGION_LOCAL).w[LOCAL_COUNTERS + COUNTER_RESIDENT_PEAK], resident, RELAXED);
     }

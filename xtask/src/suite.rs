@@ -149,8 +149,8 @@ fn models() -> Command {
     command
 }
 
-/// Tests of the code that only GPUs run, whose workers branch.
-const BRANCHING: [&str; 9] = [
+/// Tests of the code that only GPUs run, whose workers branch and take runs longer than they have lanes.
+const BRANCHING: [&str; 10] = [
     "once::device::dot",
     "once::device::generated_programs",
     "once::device::histogram",
@@ -158,6 +158,7 @@ const BRANCHING: [&str; 9] = [
     "two_workers::device::a_program_runs",
     "two_workers::device::hostile_programs",
     "two_workers::device::lanes_",
+    "two_workers::device::runs_of_scalar_slots",
     "two_workers::device::s10_f39",
     "two_workers::device::tiles_of_slots",
 ];

@@ -130,8 +130,10 @@ pub const SCALAR_OPERATIONS: u32 = 1 << Operation::Nop.code()
     | 1 << Operation::AtomicAdd.code()
     | 1 << Operation::CompareSwap.code();
 
-/// Most slots that a worker takes at once.
-pub const RUN_SLOTS: u32 = 32;
+/// Most slots that a worker takes at once; on a GPU several for each lane, so that it waits for memory once for all of
+/// them. The kernel notes in four words which of them it has got.
+pub const RUN_SLOTS: u32 = 128;
+const _: () = assert!(RUN_SLOTS <= 4 * u32::BITS);
 
 /// Whether a slot is one that a single lane runs, so that it can be taken together with others.
 #[must_use]

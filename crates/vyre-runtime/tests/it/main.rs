@@ -95,6 +95,7 @@ conformance! {
     cases::s10_drain_exit_abort_and_relaunch_keep_the_tally,
     operations::words_are_stored_loaded_added_and_swapped,
     operations::s10_equal_additions_all_count,
+    operations::runs_of_scalar_slots_match_a_model,
     operations::bad_word_slots_fault,
     operations::reductions_match_a_model,
     operations::histograms_match_a_model,

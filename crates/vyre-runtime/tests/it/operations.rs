@@ -4,14 +4,17 @@ use std::time::{Duration, Instant};
 
 use vyre_runtime::protocol::completion::Status;
 use vyre_runtime::protocol::fault::Fault;
-use vyre_runtime::protocol::geometry::{Counts, Priority};
-use vyre_runtime::protocol::operation::{ACCUMULATORS, MAX_BINS, MAX_TILE_BYTES, Operation, Reduction};
+use vyre_runtime::protocol::geometry::{Counts, Geometry, Priority};
+use vyre_runtime::protocol::operation::{ACCUMULATORS, MAX_BINS, MAX_TILE_BYTES, Operation, RUN_SLOTS, Reduction};
 use vyre_runtime::protocol::slot::{Operand, Slot};
+use vyre_runtime::protocol::tenants::TenantConfig;
 use vyre_runtime::vk::{DeviceKind, MemoryUse};
-use vyre_runtime::{EngineKind, Resource, WaitError};
+use vyre_runtime::{EngineKind, Options, Resource, WaitError};
 
 use crate::Open;
 use crate::cases::{end, noise, options, run};
+
+const LONG: Duration = Duration::from_secs(60);
 
 fn word_slot(operation: Operation, place: Operand, args: &[u32]) -> Slot {
     let slot = Slot { input: place, output: place, ..Slot::new(operation) };
@@ -78,6 +81,79 @@ pub(crate) fn s10_equal_additions_all_count(open: Open) {
     before.sort_unstable();
     assert!(before.iter().copied().eq((0..3000).step_by(3)), "each addition saw another value");
     assert_eq!(run(&mut runtime, &word_slot(Operation::LoadU32, memory.at(0), &[])).results[0], 3000);
+    end(runtime);
+}
+
+/// Status, fault, its word and the first result of a completion.
+type Said = (Status, Fault, u32, u32);
+
+/// A batch of scalar slots, but for the one of two tiles at `ending`, with what their completions must say. Each has a
+/// word of its own, since those of a run are in no order. `denied` is of a tenant that may not do it.
+fn scalar_slots(memory: &Resource, words: &mut [u32], denied: &Slot, ending: u32) -> (Vec<Slot>, Vec<Said>) {
+    let done = |slot, result| (slot, (Status::Done, Fault::None, 0, result));
+    let faulted = |slot, fault, word| (slot, (Status::Faulted, fault, word, 0));
+    let nop = Slot::new(Operation::Nop);
+    let mut slot = |(i, word): (u32, &mut u32)| {
+        let (old, place, value) = (*word, memory.at(4 * i), ending << 16 | i);
+        let load = word_slot(Operation::LoadU32, place, &[]);
+        match (i * 5 + ending) % 9 {
+            _ if i == ending => done(Slot { tiles: 2, ..nop }, 0),
+            // A batch of slots that reach no memory.
+            _ if ending.is_multiple_of(4) => done(nop, 0),
+            0 => {
+                *word = value;
+                done(word_slot(Operation::StoreU32, place, &[value]), 0)
+            }
+            1 => {
+                *word = old.wrapping_add(value);
+                done(word_slot(Operation::AtomicAdd, place, &[value]), old)
+            }
+            2 => {
+                *word = value;
+                done(word_slot(Operation::CompareSwap, place, &[old, value]), old)
+            }
+            3 => done(word_slot(Operation::CompareSwap, place, &[!old, value]), old),
+            4 => done(load, old),
+            5 => faulted(Slot { input: memory.at(4 * i + 2), ..load }, Fault::Misaligned, 4 * i + 2),
+            6 => faulted(*denied, Fault::AccessDenied, denied.output.handle),
+            7 => faulted(Slot { length: i + 8, ..load }, Fault::BadArgument, i + 8),
+            _ => done(nop, 0),
+        }
+    };
+    (0..).zip(words).map(&mut slot).unzip()
+}
+
+/// Batches longer than a run, with a slot that ends it at each place in turn.
+pub(crate) fn runs_of_scalar_slots_match_a_model(open: Open) {
+    let batch = RUN_SLOTS + 9;
+    // No multiple of the batch, so that runs begin everywhere and cross the partition's end.
+    let slots = 2 * batch + 27;
+    let counts = Counts { slots, ..Counts::default() };
+    let geometry = Geometry::with_offsets(counts, [0, 0, 0, slots, slots, slots]).unwrap();
+    let mut runtime = open(&Options { geometry, ..options(slots, None) });
+    let [owner, tenant] = [(); 2].map(|()| runtime.register_tenant(TenantConfig::default()).unwrap());
+    let theirs = runtime.allocate_for(owner, 4, MemoryUse::Local).unwrap();
+    let denied = Slot { tenant, ..word_slot(Operation::AtomicAdd, theirs.at(0), &[1]) };
+    let memory = runtime.allocate(u64::from(4 * batch), MemoryUse::Local).unwrap();
+    let mut words: Vec<u32> = (0..batch).collect();
+    for i in &words {
+        run(&mut runtime, &word_slot(Operation::StoreU32, memory.at(4 * i), &[*i]));
+    }
+    for ending in 0..=batch {
+        let (slots, expected) = scalar_slots(&memory, &mut words, &denied, ending);
+        let tickets = runtime.publish_all(Priority::Normal, &slots).unwrap();
+        runtime.drain(LONG).unwrap();
+        let mut found = vec![None; slots.len()];
+        while let Some(completion) = runtime.reap().unwrap() {
+            let i = (completion.ticket.number - tickets.start) as usize;
+            assert_eq!(completion.operation, slots[i].operation, "slot {i} beside one that ends a run at {ending}");
+            let said = (completion.status, completion.fault, completion.fault_word, completion.results[0]);
+            assert_eq!(found[i].replace(said), None, "slot {i} has completed twice");
+        }
+        for (i, said) in expected.into_iter().enumerate() {
+            assert_eq!(found[i], Some(said), "slot {i} beside one that ends a run at {ending}: {:?}", slots[i]);
+        }
+    }
     end(runtime);
 }
 
