@@ -29,6 +29,7 @@ struct Worker {
     uint start;       // of its quantum, by this lane's look at the clock
     uint woken;       // its group's wake word, when it last looked at that
     uint loaded;      // 1 + the index of the slot of many tiles that it has loaded and found open, or 0
+    uint generation;  // of that slot
     bool leased;      // holds the poll lease
 };
 
@@ -293,5 +294,6 @@ uint take_tile(inout Worker worker, inout Claim claim) {
     worker.stray = s_taken == TAKEN_STRAY ? s_counter : 0u;
     bool open = claim.tiles > 1u && (s_taken == TAKEN || s_taken == TAKEN_SPARED);
     worker.loaded = open && !TRACE ? claim.index + 1u : 0u;
+    worker.generation = claim.generation;
     return worker.stray != 0u ? 0u : s_taken;
 }

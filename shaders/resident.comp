@@ -68,9 +68,10 @@ Look await_work(inout Worker worker) {
     }
 }
 
-// Loads the claim's slot, unless the worker's last tile was of the same: what it counts for it finds in the counter.
+// Loads the claim's slot, unless the worker's last tile was of the same: what it counts for it finds in the counter. The slot's own words do
+// not say so: while one lane asks, others may be loading the next.
 void load_claimed(Worker worker, Claim claim) {
-    if (worker.stray == 0u && worker.loaded == claim.index + 1u && s_slot[SLOT_SEQUENCE] == claim.generation + 1u) {
+    if (worker.stray == 0u && worker.loaded == claim.index + 1u && worker.generation == claim.generation) {
         if (LANE == 0u) { s_fault = local_load(state_word(claim.index, STATE_FAULT)); }
         return;
     }
@@ -183,7 +184,7 @@ bool serve_scalars(inout Worker worker, out Look look, out Claim claim) {
 void main() {
     if (!check_launch()) { return; }
     enter();
-    Worker worker = Worker(launch.fuel, 0u, 0u, 0u, 0u, 0u, 0u, 0u, 0u, device_clock().x, 0u, 0u, false);
+    Worker worker = Worker(launch.fuel, 0u, 0u, 0u, 0u, 0u, 0u, 0u, 0u, device_clock().x, 0u, 0u, 0u, false);
     Look look;
     Claim claim;
     bool cut = true;

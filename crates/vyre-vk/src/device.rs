@@ -86,8 +86,8 @@ impl DeviceQuirks {
         let host_threads = software && std::env::var_os("VYRE_TREAT_AS_GPU").is_none();
         DeviceQuirks {
             // Software devices run a worker on one thread, eight lanes wide; wider workers only cost them switches.
-            lanes: if software { MIN_LANES } else { subgroup.clamp(32, 64) },
-            program_lanes: if software { MIN_LANES } else { GROUP / 4 },
+            lanes: if host_threads { MIN_LANES } else { subgroup.clamp(32, 64) },
+            program_lanes: if host_threads { MIN_LANES } else { GROUP / 4 },
             // Mesa's llvmpipe silently ends every loop once an invocation has run 65,535 iterations in total
             // (LP_MAX_TGSI_LOOP_ITERATIONS); what is left below that pays for the loops before and after the turns.
             fuel_limit: (driver == vk::DriverId::MESA_LLVMPIPE).then_some(50_000),
