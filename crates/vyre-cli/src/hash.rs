@@ -41,12 +41,12 @@ pub(crate) struct Arguments {
 /// How a file gets to the kernel.
 #[derive(clap::Args)]
 pub(crate) struct BlockArguments {
-    /// Size of a block: a power of two from 4KiB to 16MiB.
-    #[arg(long, default_value = "512KiB", value_parser = block_size)]
-    block_size: usize,
-    /// Blocks in flight.
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
-    depth: u32,
+    /// Size of a block: a power of two from 4KiB to 16MiB. If left out, 512KiB; to hash on eight threads or more, 256KiB.
+    #[arg(long, value_parser = block_size)]
+    block_size: Option<usize>,
+    /// Blocks in flight. If left out, 8; to hash on eight threads or more, 24.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=64))]
+    depth: Option<u32>,
     /// Through the page cache or past it.
     #[arg(long, value_enum, default_value_t = Io::Auto)]
     io: Io,
@@ -93,10 +93,11 @@ fn block_size(text: &str) -> Result<usize, String> {
 }
 
 impl BlockArguments {
-    pub(crate) fn options(&self) -> HashOptions {
+    /// The options, with those of `left_out` where none are given.
+    pub(crate) fn options(&self, left_out: HashOptions) -> HashOptions {
         HashOptions {
-            block_size: self.block_size,
-            depth: self.depth as usize,
+            block_size: self.block_size.unwrap_or(left_out.block_size),
+            depth: self.depth.map_or(left_out.depth, |depth| depth as usize),
             io: match self.io {
                 Io::Auto => IoMode::Auto,
                 Io::Direct => IoMode::Direct,
@@ -119,7 +120,8 @@ impl Arguments {
         let options = Options { workers: self.workers, operations, ..Options::new(Counts::default())? };
         let runtime = Runtime::open(&self.device.choice(), &options)?;
         eprintln!("vyre: running on {}", runtime.engine());
-        Ok(FileHasher::new(runtime, self.blocks.options())?)
+        let options = self.blocks.options(HashOptions::of(&runtime));
+        Ok(FileHasher::new(runtime, options)?)
     }
 }
 

@@ -13,6 +13,7 @@ use vyre_protocol::slot::Slot;
 use vyre_protocol::stamped::{self, RECORD_BYTES};
 use vyre_vk::MemoryUse;
 
+use crate::engine::EngineKind;
 use crate::error::{HashError, StagingError, WaitError};
 use crate::resource::Resource;
 use crate::runtime::Runtime;
@@ -45,6 +46,22 @@ impl Default for HashOptions {
             tier: TierChoice::Auto,
             backend: BackendChoice::Auto,
         }
+    }
+}
+
+/// Workers of the reference engine from which on smaller blocks, and more of them, keep all at work.
+const MANY_WORKERS: u32 = 8;
+
+impl HashOptions {
+    /// What suits the runtime's engine: half as large blocks where many host threads hash them, three times as many, and else the default.
+    #[must_use]
+    pub fn of(runtime: &Runtime) -> HashOptions {
+        let (engine, options) = (runtime.engine(), HashOptions::default());
+        if engine.kind == EngineKind::Reference && engine.workers >= MANY_WORKERS {
+            // 6 MiB: within the same limit.
+            return HashOptions { block_size: 256 << 10, depth: 24, ..options };
+        }
+        options
     }
 }
 

@@ -82,7 +82,7 @@ impl Cut {
                 .into());
         }
         let out_item = if out_bytes.is_some() { 0 } else { out_item_bytes.unwrap_or(item_bytes) };
-        let HashOptions { block_size, io, .. } = arguments.blocks.options();
+        let HashOptions { block_size, io, .. } = arguments.blocks.options(HashOptions::default());
         let items = block_items(block_size as u32, item_bytes.max(out_item), item_bytes)?;
         let piece = items * item_bytes;
         if io == IoMode::Direct && !piece.is_multiple_of(PAGE) {
@@ -111,7 +111,7 @@ fn block_items(block: u32, most: u32, item: u32) -> Result<u32, Failure> {
 /// Runs the job; `false` if it was interrupted, or nobody reads the output any more.
 pub(super) fn run(job: &mut Job<'_>, cut: &Cut, output: Output) -> Result<bool, Failure> {
     let Some(path) = &job.arguments.input else { return Ok(true) };
-    let HashOptions { block_size, depth, io, tier, backend } = job.arguments.blocks.options();
+    let HashOptions { block_size, depth, io, tier, backend } = job.arguments.blocks.options(HashOptions::default());
     let mut staging = Staging::new(&mut job.runtime, block_size, depth, tier, backend)?;
     let info = staging.reader.open_cut(&Source::from(path.as_os_str()), io, cut.piece as usize)?;
     if let Some(size) = info.size {

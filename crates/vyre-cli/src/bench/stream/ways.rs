@@ -68,7 +68,7 @@ struct Bench<'a> {
 
 /// Runs all ways in turn, in both states of the page cache. The first round warms up.
 pub(super) fn compare(runtime: Runtime, input: &Input) -> Result<(Comparison, Runtime), Failure> {
-    let options = HashOptions::default();
+    let options = HashOptions::of(&runtime);
     let HashOptions { block_size, depth, .. } = options;
     let mut hasher = FileHasher::new(runtime, options)?;
     let reducer = Reducer::new(hasher.runtime_mut(), block_size, depth)?;
@@ -97,7 +97,7 @@ pub(super) fn compare(runtime: Runtime, input: &Input) -> Result<(Comparison, Ru
 
 impl Bench<'_> {
     fn sample(&mut self, way: Way, cache: Cache) -> Result<Option<Sample>, Failure> {
-        let HashOptions { block_size, depth, .. } = HashOptions::default();
+        let HashOptions { block_size, depth, .. } = HashOptions::of(self.hasher.runtime());
         let input = self.input;
         if !matches!(way, Way::Hash | Way::Reduce) {
             await_park(self.hasher.runtime());
