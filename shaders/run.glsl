@@ -3,7 +3,12 @@
 
 // Slots of a lane, one each turn: a worker waits for memory once for those of all turns. Host threads have one turn, since more of them would
 // only make others wait. No GPU's worker has less than 32 lanes.
+#ifdef VYRE_SCALARS
+// A small start is for host threads, and its kernel as small as can be.
+const uint MOST_TURNS = 1u;
+#else
 const uint MOST_TURNS = (RUN_SLOTS + 31u) / 32u;
+#endif
 const uint FULL_TURNS = RUN_SLOTS / LANES < MOST_TURNS ? RUN_SLOTS / LANES : MOST_TURNS;
 const uint RUN_TURNS = HOST_THREADS || FULL_TURNS == 0u ? 1u : FULL_TURNS;
 const uint RUN_LENGTH = RUN_TURNS * LANES < RUN_SLOTS ? RUN_TURNS * LANES : RUN_SLOTS;
