@@ -144,15 +144,54 @@ macro_rules! text {
     };
 }
 
+/// Sums and products around the smallest normal number, and what is no number beside what is one.
+const SMALL_FLOATS: &str = "
+.resource read
+.resource write
+get v0, lane
+mov v1, 0x3c000000 ; 2 to the -7
+mov v2, 0x00800000 ; the smallest normal number
+mov v3, 0x80a00000 ; and five quarters of it, negative
+mov v4, 0x7f800000
+u2f v5, v0
+mulf v5, v5, v1
+mulf v6, v5, v2
+subf v7, v2, v6
+addf v8, v6, v3
+fma v9, v5, v2, v3
+mulf v10, v4, v6 ; 0 times infinity for half of the lanes
+eqf v11, v10, v10
+ltf v12, v5, v10
+lef v13, v10, v5
+nef v14, v10, v6
+shl v0, v0, 4
+st32 r1[v0], v6
+add v0, v0, 1
+st32 r1[v0], v7
+add v0, v0, 1
+st32 r1[v0], v8
+add v0, v0, 1
+st32 r1[v0], v9
+add v0, v0, 1
+st32 r1[v0], v10
+shr v0, v0, 2
+add v0, v0, 1 ; the next quad
+st128 r1[v0], v11
+end";
+
 /// Programs of the library: floats and lanes that leave a loop, scans and atomic changes. Drivers take long for more.
 pub(crate) fn hot_programs_of_the_library_leave_the_same_bytes(open: Open) {
     let float = |x: f32| x.to_bits();
     let cases = [
         case(text!("mandelbrot"), &[20, float(-2.2), float(-1.2), float(0.13), 60], 256, 256),
         case(text!("filter"), &[0x4000_0000], 250, 256),
+        case(SMALL_FLOATS, &[], 256, 256),
     ];
     let outcomes = compare(open, &cases);
     assert!(outcomes.iter().all(|outcome| outcome.0 == Status::Done));
+    let of_lane = |lane: usize| &outcomes[2].3[lane * 16..][..5];
+    assert_eq!(of_lane(64), [0, 0x0080_0000, 0x80a0_0000, 0x8000_0000, 0x7fc0_0000]);
+    assert_eq!(of_lane(176), [0x00b0_0000, 0x8000_0000, 0, 0, 0x7f80_0000]);
 }
 
 /// Generated programs, six to a kernel. Where LLVM compiles, one takes minutes, so software devices show what they can by the tests beside
