@@ -189,9 +189,10 @@ pub(crate) fn hot_programs_of_the_library_leave_the_same_bytes(open: Open) {
     ];
     let outcomes = compare(open, &cases);
     assert!(outcomes.iter().all(|outcome| outcome.0 == Status::Done));
-    let of_lane = |lane: usize| &outcomes[2].3[lane * 16..][..5];
-    assert_eq!(of_lane(64), [0, 0x0080_0000, 0x80a0_0000, 0x8000_0000, 0x7fc0_0000]);
-    assert_eq!(of_lane(176), [0x00b0_0000, 0x8000_0000, 0, 0, 0x7f80_0000]);
+    // Not the fourth, of `fma`, which is exact on some engines only.
+    let of_lane = |lane: usize| [0, 1, 2, 4].map(|word| outcomes[2].3[lane * 16 + word]);
+    assert_eq!(of_lane(64), [0, 0x0080_0000, 0x80a0_0000, 0x7fc0_0000]);
+    assert_eq!(of_lane(176), [0x00b0_0000, 0x8000_0000, 0, 0x7f80_0000]);
 }
 
 /// Generated programs, six to a kernel. Where LLVM compiles, one takes minutes, so software devices show what they can by the tests beside
