@@ -14,7 +14,7 @@ const INFINITY: u32 = f32::INFINITY.to_bits();
 const SIGN: u32 = 1 << 31;
 
 /// The number with subnormal ones as 0.
-fn flushed(word: u32) -> u32 {
+pub(crate) fn flushed(word: u32) -> u32 {
     if word & INFINITY == 0 { word & SIGN } else { word }
 }
 

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use vyre_protocol::vir0::{Form, GROUP, Instruction, Program};
 
 use self::emitter::Emitter;
+pub(crate) use self::floats::flushed;
 use self::translate::{UNKNOWN, translate};
 
 /// Most programs that a kernel holds translated: each makes it larger, and on llvmpipe each tile passes by all of them.
