@@ -18,7 +18,7 @@ use vyre_runtime::{
 
 use crate::Open;
 
-const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_secs(60);
 const NOP: Slot = Slot::new(Operation::Nop);
 
 pub(crate) fn options(slots: u32, workers: Option<u32>) -> Options {

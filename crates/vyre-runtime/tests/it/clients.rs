@@ -13,10 +13,9 @@ use vyre_runtime::vk::MemoryUse;
 use vyre_runtime::{Client, Options, WaitError};
 
 use crate::Open;
-use crate::cases::options;
+use crate::cases::{LONG, options};
 
 const NOP: Slot = Slot::new(Operation::Nop);
-const LONG: Duration = Duration::from_secs(60);
 
 /// Ends the runtime behind a client and checks what must hold of every one.
 fn end(client: &Client) {

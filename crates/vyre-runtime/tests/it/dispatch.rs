@@ -13,10 +13,9 @@ use vyre_runtime::vk::MemoryUse;
 use vyre_runtime::{DispatchError, EngineKind, Options, Runtime};
 
 use crate::Open;
-use crate::cases::end;
+use crate::cases::{LONG, end};
 
 const NOP: Slot = Slot::new(Operation::Nop);
-const LONG: Duration = Duration::from_secs(60);
 
 /// A runtime and a mirror of one geometry.
 fn pair(open: Open, slots: u32) -> (Runtime, Mirror) {

@@ -1,6 +1,6 @@
 //! Fences and batches, on every engine.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use vyre_runtime::protocol::completion::Status;
 use vyre_runtime::protocol::fault::Fault;
@@ -11,10 +11,9 @@ use vyre_runtime::protocol::slot::Slot;
 use vyre_runtime::vk::MemoryUse;
 
 use crate::Open;
-use crate::cases::{end, options, run};
+use crate::cases::{LONG, end, options, run};
 
 const NOP: Slot = Slot::new(Operation::Nop);
-const LONG: Duration = Duration::from_secs(60);
 
 /// Everything before a fence is reaped before it, and what is behind it does not begin earlier.
 pub(crate) fn s10_f39_a_fence_completes_after_what_is_before_it_and_not_earlier(open: Open) {

@@ -12,9 +12,7 @@ use vyre_runtime::vk::{DeviceKind, MemoryUse};
 use vyre_runtime::{EngineKind, Options, Resource, WaitError};
 
 use crate::Open;
-use crate::cases::{end, noise, options, run};
-
-const LONG: Duration = Duration::from_secs(60);
+use crate::cases::{LONG, end, noise, options, run};
 
 fn word_slot(operation: Operation, place: Operand, args: &[u32]) -> Slot {
     let slot = Slot { input: place, output: place, ..Slot::new(operation) };
@@ -32,7 +30,7 @@ pub(crate) fn a_small_start_runs_scalar_slots_and_leaves_the_others_to_the_whole
     let mut scalars = 0;
     let faulted = loop {
         let found = runtime.publish(Priority::Low, &add).unwrap();
-        assert_eq!(runtime.wait(found, Duration::from_secs(60)).unwrap().status, Status::Done);
+        assert_eq!(runtime.wait(found, LONG).unwrap().status, Status::Done);
         scalars += 1;
         match runtime.wait(unknown, Duration::ZERO) {
             Ok(completion) => break completion,
@@ -73,7 +71,7 @@ pub(crate) fn s10_equal_additions_all_count(open: Open) {
     for _ in 0..20 {
         let slots = [word_slot(Operation::AtomicAdd, memory.at(0), &[3]); 50];
         runtime.publish_all(Priority::Normal, &slots).unwrap();
-        runtime.drain(Duration::from_secs(60)).unwrap();
+        runtime.drain(LONG).unwrap();
         while let Some(completion) = runtime.reap().unwrap() {
             before.push(completion.results[0]);
         }

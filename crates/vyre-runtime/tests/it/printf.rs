@@ -1,6 +1,6 @@
 //! What slots print, on every engine.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use vyre_runtime::protocol::completion::Status;
 use vyre_runtime::protocol::fault::Fault;
@@ -12,9 +12,7 @@ use vyre_runtime::vk::MemoryUse;
 use vyre_runtime::{Bindings, Options, Runtime};
 
 use crate::Open;
-use crate::cases::{end, options, run};
-
-const LONG: Duration = Duration::from_secs(60);
+use crate::cases::{LONG, end, options, run};
 
 fn read(runtime: &mut Runtime) -> vyre_runtime::LogLine {
     let start = Instant::now();
