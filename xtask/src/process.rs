@@ -34,8 +34,13 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Prints a command as one could type it.
+/// Prints a command.
 pub(crate) fn announce(command: &Command) {
+    println!("{}", shown(command));
+}
+
+/// A command as one could type it.
+pub(crate) fn shown(command: &Command) -> String {
     let quiet = |value: &std::ffi::OsStr| value.to_string_lossy().into_owned();
     let mut line = String::from("$");
     for (name, value) in command.get_envs() {
@@ -45,7 +50,7 @@ pub(crate) fn announce(command: &Command) {
     for argument in command.get_args() {
         line += &format!(" {}", quiet(argument));
     }
-    println!("{line}");
+    line
 }
 
 /// Whether a program of this name is there.

@@ -1,12 +1,15 @@
 //! The test suite, tier by tier. A tier that cannot run is skipped, with the reason, and never ok.
 
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
 
 use anyhow::{Result, bail};
+use clap::builder::PossibleValuesParser;
 
-use crate::process::{announce, cargo, root};
+use crate::process::{cargo, root, shown};
 use crate::provision::{self, Vulkan};
 use crate::shaders;
 
@@ -17,14 +20,36 @@ pub struct Arguments {
     #[arg(long)]
     no_install: bool,
     /// Run this tier only.
-    #[arg(long, value_parser = TIERS)]
+    #[arg(long, value_parser = PossibleValuesParser::new(tiers()))]
     tier: Option<String>,
 }
 
-const TIERS: [&str; 7] = ["pure", "loom", "spirv", "lavapipe", "swiftshader", "branches", "gpu"];
+/// Tiers that run one after another.
+type Lane = &'static [&'static str];
+
+/// The tiers. The lanes of a stage run at the same time: nearly all that the drivers of software Vulkan do is to compile kernels, on one
+/// processor each.
+const STAGES: [&[Lane]; 3] =
+    [&[&["pure", "loom", "spirv"]], &[&["swiftshader"], &["lavapipe", "branches"]], &[&["gpu"]]];
+
+fn tiers() -> impl Iterator<Item = &'static str> {
+    STAGES.into_iter().flatten().copied().flatten().copied()
+}
 
 /// Longest time for each model, where `VYRE_LOOM_SECONDS` does not say another.
 const LOOM_SECONDS: u64 = 20;
+
+/// Packages with tests that need a Vulkan device.
+const ALL: [&str; 4] = ["vyre-vk", "vyre-runtime", "vyre-cli", "custom-op"];
+/// Those among them whose code depends on what the device can do.
+const ENGINES: [&str; 2] = ["vyre-vk", "vyre-runtime"];
+
+/// A tier that has run.
+struct Run {
+    tier: &'static str,
+    outcome: Outcome,
+    counts: Counts,
+}
 
 /// What became of a tier.
 enum Outcome {
@@ -58,15 +83,11 @@ pub fn run_strictly() -> Result<()> {
 
 fn run_tiers(arguments: &Arguments, strict: bool) -> Result<()> {
     let vulkan = provision::provide(!arguments.no_install)?;
-    let mut counts = Counts::default();
-    let mut outcomes = Vec::new();
-    for tier in TIERS.into_iter().filter(|tier| arguments.tier.as_deref().is_none_or(|only| only == *tier)) {
-        println!("\n== tier {tier}");
-        outcomes.push((tier, run_tier(tier, &vulkan, &mut counts)));
-    }
+    let chosen = |tier: &str| arguments.tier.as_deref().is_none_or(|only| only == tier);
+    let runs: Vec<_> = STAGES.into_iter().flat_map(|lanes| run_stage(lanes, &vulkan, &chosen)).collect();
     println!("\n== summary");
     let (mut bad, mut skipped) = (0, 0);
-    for (tier, outcome) in &outcomes {
+    for Run { tier, outcome, .. } in &runs {
         match outcome {
             Outcome::Ok => println!("{tier:<12} ok"),
             Outcome::Failed(why) => {
@@ -81,15 +102,49 @@ fn run_tiers(arguments: &Arguments, strict: bool) -> Result<()> {
         }
     }
     // Tiers are counted as skipped, tests as passed and failed: each ignored test belongs to a tier of its own.
-    println!("{} passed, {} failed, {skipped} skipped", counts.passed, counts.failed.max(bad));
+    let passed: u64 = runs.iter().map(|run| run.counts.passed).sum();
+    let failed: u64 = runs.iter().map(|run| run.counts.failed).sum();
+    println!("{passed} passed, {} failed, {skipped} skipped", failed.max(bad));
     if bad > 0 { bail!("{bad} tiers failed, or were skipped where they must not be") } else { Ok(()) }
 }
 
-fn run_tier(tier: &str, vulkan: &Vulkan, counts: &mut Counts) -> Outcome {
+/// Runs the lanes of a stage. The first prints as it goes, the others when it has ended.
+fn run_stage(lanes: &[Lane], vulkan: &Vulkan, chosen: &(dyn Fn(&str) -> bool + Sync)) -> Vec<Run> {
+    let run_lane = |lane: Lane, out: &mut dyn Write| -> Vec<Run> {
+        lane.iter().filter(|tier| chosen(tier)).map(|tier| run_tier(tier, vulkan, out)).collect()
+    };
+    let [first, others @ ..] = lanes else { return Vec::new() };
+    thread::scope(|scope| {
+        let run_apart = |lane: &Lane| {
+            let lane = *lane;
+            scope.spawn(move || {
+                let mut out = Vec::new();
+                (run_lane(lane, &mut out), out)
+            })
+        };
+        let apart: Vec<_> = others.iter().map(run_apart).collect();
+        let mut runs = run_lane(first, &mut io::stdout());
+        for lane in apart {
+            let (more, out) = lane.join().unwrap_or_else(|panic| resume_unwind(panic));
+            print!("{}", String::from_utf8_lossy(&out));
+            runs.extend(more);
+        }
+        runs
+    })
+}
+
+fn run_tier(tier: &'static str, vulkan: &Vulkan, out: &mut dyn Write) -> Run {
+    _ = writeln!(out, "\n== tier {tier}");
     let missing = |what: &str| Outcome::Skipped(format!("{what} is not there; run without --no-install"));
-    match tier {
-        "pure" => test(cargo().args(["test", "--workspace", "--locked"]), counts),
-        "loom" => test(&mut models(), counts),
+    let mut counts = Counts::default();
+    let mut test = |mut command: Command| test(&mut command, &mut counts, out);
+    let outcome = match tier {
+        "pure" => {
+            let mut command = cargo();
+            command.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
+            test(command)
+        }
+        "loom" => test(models()),
         "spirv" => match shaders::check() {
             Ok(()) => Outcome::Ok,
             Err(error) => Outcome::Failed(format!("{error:#}")),
@@ -97,22 +152,30 @@ fn run_tier(tier: &str, vulkan: &Vulkan, counts: &mut Counts) -> Outcome {
         "lavapipe" => match (&vulkan.lavapipe, &vulkan.layers) {
             (None, _) => missing("lavapipe"),
             (_, None) => missing("the validation layer"),
-            (Some(driver), Some(layers)) => test(&mut device_tests("lavapipe", Some(driver), Some(layers)), counts),
+            (Some(driver), Some(layers)) => test(device_tests("lavapipe", &ALL, Some(driver), Some(layers), &DEVICE)),
         },
         "swiftshader" => match (&vulkan.swiftshader, &vulkan.layers) {
             (None, _) => missing("SwiftShader"),
             (_, None) => missing("the validation layer"),
-            (Some(driver), Some(layers)) => test(&mut device_tests("swiftshader", Some(driver), Some(layers)), counts),
+            (Some(driver), Some(layers)) => {
+                test(device_tests("swiftshader", &ENGINES, Some(driver), Some(layers), &DEVICE))
+            }
         },
         "branches" => match &vulkan.swiftshader {
             None => missing("SwiftShader"),
-            Some(driver) => test(&mut branching_tests(driver), counts),
+            // On SwiftShader that is told that it is a GPU.
+            Some(driver) => {
+                let mut command = device_tests("swiftshader", &ENGINES, Some(driver), None, &BRANCHING);
+                command.env("VYRE_TREAT_AS_GPU", "1");
+                test(command)
+            }
         },
         _ => match gpu() {
             Err(why) => Outcome::Skipped(why),
-            Ok(()) => test(&mut device_tests("gpu", None, vulkan.layers.as_deref()), counts),
+            Ok(()) => test(device_tests("gpu", &ALL, None, vulkan.layers.as_deref(), &DEVICE)),
         },
-    }
+    };
+    Run { tier, outcome, counts }
 }
 
 /// Whether a driver of a GPU is likely to be there.
@@ -138,6 +201,7 @@ fn models() -> Command {
         "test",
         "--release",
         "--locked",
+        "--no-fail-fast",
         "-p",
         "vyre-reference",
         "-p",
@@ -149,7 +213,11 @@ fn models() -> Command {
     command
 }
 
-/// Tests of the code that only GPUs run, whose workers branch and take runs longer than they have lanes.
+/// What the names of tests that need a device have in them.
+const DEVICE: [&str; 1] = ["device"];
+
+/// Tests of what only GPUs run: the interpreter's short ways, the pauses of idle workers and their waking, runs longer than a worker has
+/// lanes.
 const BRANCHING: [&str; 10] = [
     "once::device::dot",
     "once::device::generated_programs",
@@ -163,18 +231,14 @@ const BRANCHING: [&str; 10] = [
     "two_workers::device::tiles_of_slots",
 ];
 
-/// Them, on SwiftShader that is told that it is a GPU: the interpreter's short ways, the pauses of idle workers and their waking.
-fn branching_tests(driver: &Path) -> Command {
-    let mut command = cargo();
-    command.env("VK_DRIVER_FILES", driver).env("VK_ICD_FILENAMES", driver);
-    command.env("VYRE_TEST_DEVICE", "swiftshader").env("VYRE_TREAT_AS_GPU", "1");
-    command.args(["test", "--locked", "-p", "vyre-runtime", "--tests", "--", "--ignored", "--test-threads=1"]);
-    command.args(BRANCHING);
-    command
-}
-
-/// The tests that need a Vulkan device, on one.
-fn device_tests(device: &str, driver: Option<&Path>, layers: Option<&Path>) -> Command {
+/// The tests that need a Vulkan device, on one; those whose names contain one of `names`.
+fn device_tests(
+    device: &str,
+    packages: &[&str],
+    driver: Option<&Path>,
+    layers: Option<&Path>,
+    names: &[&str],
+) -> Command {
     let mut command = cargo();
     if let Some(driver) = driver {
         // The second name is that of older loaders.
@@ -184,24 +248,25 @@ fn device_tests(device: &str, driver: Option<&Path>, layers: Option<&Path>) -> C
         command.env("VK_LAYER_PATH", layers).env("VYRE_VALIDATION", "1");
     }
     command.env("VYRE_TEST_DEVICE", device);
-    command.args(["test", "--locked", "-p", "vyre-vk", "-p", "vyre-runtime", "-p", "vyre-cli", "-p", "custom-op"]);
-    command.arg("--tests");
+    command.args(["test", "--locked", "--no-fail-fast", "--tests"]);
+    command.args(packages.iter().flat_map(|package| ["-p", package]));
     // One at a time: a resident kernel on software Vulkan takes a processor for itself.
-    command.args(["--", "--ignored", "device", "--test-threads=1"]);
+    command.args(["--", "--ignored", "--test-threads=1"]).args(names);
     command
 }
 
 /// Runs tests, passes their output on and adds up their counts.
-fn test(command: &mut Command, counts: &mut Counts) -> Outcome {
-    announce(command);
+fn test(command: &mut Command, counts: &mut Counts, out: &mut dyn Write) -> Outcome {
+    // Nobody is left to tell of an error of `out`.
+    _ = writeln!(out, "{}", shown(command));
     let child = command.current_dir(root()).stdout(Stdio::piped()).spawn();
     let mut child = match child {
         Ok(child) => child,
         Err(error) => return Outcome::Failed(format!("cargo cannot be started: {error}")),
     };
-    if let Some(out) = child.stdout.take() {
-        for line in BufReader::new(out).lines().map_while(Result::ok) {
-            println!("{line}");
+    if let Some(lines) = child.stdout.take() {
+        for line in BufReader::new(lines).lines().map_while(Result::ok) {
+            _ = writeln!(out, "{line}");
             counts.add(&line);
         }
     }
