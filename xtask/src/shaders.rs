@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
+use std::num::NonZero;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -93,8 +97,7 @@ fn version(tool: &str) -> Result<String> {
 
 /// Compiles, optimises and validates all modules into a folder.
 fn compile(into: &Path) -> Result<()> {
-    fs::create_dir_all(into)?;
-    VARIANTS.iter().try_for_each(|variant| compile_module(variant, &[], into))
+    compile_modules(&VARIANTS.iter().collect::<Vec<_>>(), &[], into)
 }
 
 /// The same for the variants of the resident kernel, with further flags. A diagnosis of the compiler is the error.
@@ -102,9 +105,25 @@ pub(crate) fn compile_resident(flags: &[OsString], into: &Path) -> Result<()> {
     for tool in ["glslangValidator", "spirv-opt"] {
         version(tool)?;
     }
-    fs::create_dir_all(into)?;
     let resident = |variant: &&Variant| RESIDENT_MODULES.contains(&format!("{}.spv", variant.0).as_str());
-    VARIANTS.iter().filter(resident).try_for_each(|variant| compile_module(variant, flags, into))
+    compile_modules(&VARIANTS.iter().filter(resident).collect::<Vec<_>>(), flags, into)
+}
+
+/// One module on each processor at a time, since the compilers have one thread each.
+fn compile_modules(variants: &[&Variant], flags: &[OsString], into: &Path) -> Result<()> {
+    fs::create_dir_all(into)?;
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<()> {
+        while let Some(variant) = variants.get(next.fetch_add(1, Ordering::Relaxed)) {
+            compile_module(variant, flags, into)?;
+        }
+        Ok(())
+    };
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..processors.min(variants.len())).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
 }
 
 fn compile_module((name, source, defines): &Variant, flags: &[OsString], into: &Path) -> Result<()> {

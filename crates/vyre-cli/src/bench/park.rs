@@ -159,14 +159,16 @@ fn who_ran(
     before: &BTreeMap<String, (String, u64, u64)>,
     after: &BTreeMap<String, (String, u64, u64)>,
 ) -> Option<String> {
+    let main = std::process::id().to_string();
     let ran = after.iter().filter_map(|(id, (name, time, times))| {
         let (_, earlier, often) = before.get(id)?;
         let (time, times) = (time - earlier, times - often);
-        (times > 0).then(|| format!("{name} {times} times, {:.0} us together", time as f64 / 1e3))
+        let measures = if *id == main { " (which measures)" } else { "" };
+        (times > 0).then(|| format!("{name}{measures} {times} times, {:.0} us together", time as f64 / 1e3))
     });
     let ran: Vec<_> = ran.collect();
     (!ran.is_empty())
-        .then(|| format!("threads that ran while it was parked: {} (the first one measures)", ran.join("; ")))
+        .then(|| format!("threads that ran while it was parked: {}", ran.join("; ")))
 }
 
 fn report(runtime: &Runtime, arguments: &Arguments, loads: &Loads, trips: &Trips, notes: Vec<String>) -> Report {

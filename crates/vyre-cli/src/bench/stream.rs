@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use vyre_runtime::protocol::geometry::Counts;
 use vyre_runtime::protocol::operation::Operation;
 use vyre_runtime::vk::DeviceKind;
-use vyre_runtime::{EngineKind, HashOptions, Options, Runtime};
+use vyre_runtime::{EngineKind, Options, Runtime};
 
 use super::all::Effort;
 use super::report::{Goal, Ratio, Report, Row, Table};
@@ -108,7 +108,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
 
 /// Rates and CPU times of the ways to stream, and what they come to against fio.
 fn comparison_tables(comparison: &Comparison, runtime: &Runtime) -> (Vec<Table>, Vec<Ratio>) {
-    let HashOptions { block_size, depth, .. } = HashOptions::of(runtime);
+    let Comparison { block_size, depth, .. } = *comparison;
     let ways = || Way::ALL.into_iter().filter(|way| !comparison.of(Cache::Uncached, *way).is_empty());
     let of =
         |cache, way, figure: fn(&Sample) -> f64| -> Vec<f64> { comparison.of(cache, way).iter().map(figure).collect() };

@@ -37,17 +37,11 @@ struct Event<'a> {
     dur: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cat: Option<&'a str>,
-    /// Joins the beginning of a slot to its end.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id2: Option<LocalId>,
+    /// Joins the beginning of a slot to its end. Without a number that is said to be local, Perfetto shows slots in no group.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    id2: Value,
     #[serde(skip_serializing_if = "Value::is_null")]
     args: Value,
-}
-
-/// A number in a group. With one that is not said to be of a group alone, Perfetto shows slots in no group.
-#[derive(Clone, Serialize)]
-struct LocalId {
-    local: String,
 }
 
 /// Writes the array, an event a line.
@@ -70,7 +64,7 @@ impl<W: Write> Array<W> {
 
     /// Says something about a group of tracks or a track.
     fn meta(&mut self, what: &str, pid: u32, tid: u32, args: Value) -> io::Result<()> {
-        self.push(&Event { name: what, ph: 'M', pid, tid, ts: None, dur: None, cat: None, id2: None, args })
+        self.push(&Event { name: what, ph: 'M', pid, tid, ts: None, dur: None, cat: None, id2: Value::Null, args })
     }
 
     /// A group and its tracks.
@@ -89,7 +83,7 @@ impl<W: Write> Array<W> {
         args: Value,
     ) -> io::Result<()> {
         let (ts, dur) = (Some(microseconds(start)), Some(microseconds(end.saturating_sub(start))));
-        self.push(&Event { name, ph: 'X', pid, tid, ts, dur, cat: None, id2: None, args })
+        self.push(&Event { name, ph: 'X', pid, tid, ts, dur, cat: None, id2: Value::Null, args })
     }
 }
 
@@ -160,7 +154,7 @@ impl Trace {
             let (pid, tid, ts) = (WORKERS, track(worker), Some(microseconds(start)));
             match self.clock {
                 TraceClock::Seen => {
-                    array.push(&Event { name: &name, ph: 'i', pid, tid, ts, dur: None, cat: None, id2: None, args })
+                    array.push(&Event { name: &name, ph: 'i', pid, tid, ts, dur: None, cat: None, id2: Value::Null, args })
                 }
                 _ => array.complete((pid, tid), &name, [start, end], args),
             }
@@ -214,7 +208,7 @@ impl Trace {
             let args = json!({ "ticket": ticket.number, "tiles": tiles, "tenant": tenant, "status": status });
             let name = operation_name(operation);
             let (pid, tid, cat) = (group(ticket.priority), FIRST_TRACK, Some("slot"));
-            let id2 = Some(LocalId { local: format!("{i:#x}") });
+            let id2 = json!({ "local": format!("{i:#x}") });
             let ts = Some(microseconds(published));
             array.push(&Event { name: &name, ph: 'b', pid, tid, ts, dur: None, cat, id2: id2.clone(), args })?;
             let ts = Some(microseconds(reaped));

@@ -41,6 +41,9 @@ impl Way {
 
 /// What all rounds found.
 pub(super) struct Comparison {
+    /// Bytes of a block, and blocks in flight, of all ways.
+    pub(super) block_size: usize,
+    pub(super) depth: usize,
     samples: [[Vec<Sample>; Way::ALL.len()]; Cache::ALL.len()],
     /// Bytes that the CPU copied because the kernel cannot see the blocks, over bytes read.
     pub(super) bounced: Option<Ratio>,
@@ -58,6 +61,8 @@ struct Bench<'a> {
     hasher: FileHasher,
     reducer: Reducer,
     input: &'a Input,
+    block_size: usize,
+    depth: usize,
     /// Where the loops copy to: as many blocks as the others have in flight.
     ring: Vec<u8>,
     /// Why fio does not run.
@@ -73,8 +78,9 @@ pub(super) fn compare(runtime: Runtime, input: &Input) -> Result<(Comparison, Ru
     let mut hasher = FileHasher::new(runtime, options)?;
     let reducer = Reducer::new(hasher.runtime_mut(), block_size, depth)?;
     let (ring, no_fio, how) = (vec![0; block_size * depth], None, String::new());
-    let mut bench = Bench { hasher, reducer, input, ring, no_fio, how };
-    let mut comparison = Comparison { samples: Default::default(), bounced: None, notes: Vec::new() };
+    let mut bench = Bench { hasher, reducer, input, block_size, depth, ring, no_fio, how };
+    let mut comparison =
+        Comparison { block_size, depth, samples: Default::default(), bounced: None, notes: Vec::new() };
     for round in 0..=ROUNDS {
         for cache in Cache::ALL {
             for way in Way::ALL {
@@ -97,8 +103,7 @@ pub(super) fn compare(runtime: Runtime, input: &Input) -> Result<(Comparison, Ru
 
 impl Bench<'_> {
     fn sample(&mut self, way: Way, cache: Cache) -> Result<Option<Sample>, Failure> {
-        let HashOptions { block_size, depth, .. } = HashOptions::of(self.hasher.runtime());
-        let input = self.input;
+        let Bench { input, block_size, depth, .. } = *self;
         if !matches!(way, Way::Hash | Way::Reduce) {
             await_park(self.hasher.runtime());
         }
