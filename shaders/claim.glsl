@@ -277,6 +277,10 @@ void wake(Look look, Claim claim) {
     for (uint i = LANE; i < woken; i += LANES) { local_add(wake_word((claim.ticket * woken + i) % groups), 1u); }
 }
 
+void wake_all() {
+    for (uint i = LANE; i < min(launch.workers, WAKE_GROUPS); i += LANES) { local_add(wake_word(i), 1u); }
+}
+
 // Takes a tile of the loaded slot. The lanes read the slot's context while lane 0 waits for memory. A tile that was counted for another slot
 // stays with the worker: its next claim is on what stands there now.
 uint take_tile(inout Worker worker, inout Claim claim) {

@@ -125,8 +125,11 @@ void enter() {
 
 // `cut`: a loop of the worker was ended by the driver. It should never be; the host sees it by a quantum that is not counted.
 void leave(Worker worker, bool cut) {
+    bool led = worker.leased;
     return_lease(worker);
     meet_device();
+    // What it was told is in the mirror by now; those who pause would look only after their pause.
+    if (MAX_PAUSE != 0u && led) { wake_all(); }
     if (LANE == 0u) {
         if (cut) { local_add(LOCAL_COUNTERS + COUNTER_QUANTA, 0xffffffffu); }
         local_add(LOCAL_COUNTERS + COUNTER_TILES, worker.tiles);

@@ -89,7 +89,7 @@ pub enum BulkVisibility {
     /// As soon as the completion is there.
     Immediate,
     /// Safe mode: completions with bulk results are delivered when the quanta that were in flight have ended, which is when
-    /// Vulkan guarantees that the host sees their writes.
+    /// Vulkan guarantees that the host sees their writes. If nothing else is outstanding, they are made to end at once.
     AtQuantumEnd,
 }
 
@@ -136,6 +136,9 @@ pub struct Quanta {
     pub parks: u64,
     /// Times that a quantum ran another kernel than the one before it: with other programs translated. 0 on the reference engine.
     pub switches: u64,
+    /// Times that quanta ended before their time, since nothing was outstanding but bulk results that are
+    /// [read at a quantum's end](BulkVisibility::AtQuantumEnd). 0 on the reference engine.
+    pub cut_short: u64,
 }
 
 /// What an engine did in a traced run.
@@ -274,6 +277,13 @@ impl Engine {
         }
     }
 
+    /// Ends the quanta in flight before their time, unless so many have ended.
+    pub(crate) fn hurry(&self, quanta: u64) {
+        if let Engine::Vulkan { resident, .. } = self {
+            resident.hurry(quanta);
+        }
+    }
+
     pub(crate) fn quanta(&self) -> Quanta {
         match self {
             Engine::Reference(reference) => {
@@ -281,8 +291,8 @@ impl Engine {
                 Quanta { launched: quanta.launched, finished: quanta.finished, ..Quanta::default() }
             }
             Engine::Vulkan { resident, .. } => {
-                let vyre_vk::Quanta { launched, finished, parks, switches } = resident.quanta();
-                Quanta { launched, finished, parks, switches }
+                let vyre_vk::Quanta { launched, finished, parks, switches, cut_short } = resident.quanta();
+                Quanta { launched, finished, parks, switches, cut_short }
             }
         }
     }

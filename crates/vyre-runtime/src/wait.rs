@@ -70,13 +70,28 @@ impl Runtime {
             }
             self.held.push_back((self.engine.quanta().launched, completion));
         }
-        if self.may_deliver_held() {
-            return Ok(self.held.pop_front().map(|(_, completion)| completion));
+        if !self.held.is_empty()
+            && let Some(completion) = self.take_held()
+        {
+            return Ok(Some(completion));
         }
         if self.ring.tally().outstanding() > 0 {
             self.engine.health()?;
         }
         Ok(None)
+    }
+
+    /// The first of the completions that wait for a quantum's end, if it may be delivered. If not, and no worker has anything to do until then,
+    /// the quantum ends now.
+    #[cold]
+    fn take_held(&mut self) -> Option<Completion> {
+        if self.may_deliver_held() {
+            return self.held.pop_front().map(|(_, completion)| completion);
+        }
+        if let Some((quanta, _)) = self.held.back().filter(|_| self.ring.in_flight() == 0) {
+            self.engine.hurry(*quanta);
+        }
+        None
     }
 
     /// Waits for one ticket. Completions of others stay for [`reap`](Self::reap).

@@ -33,6 +33,8 @@ pub struct Quanta {
     pub parks: u64,
     /// Times that a quantum ran another kernel than the one before it.
     pub switches: u64,
+    /// Times that [`Resident::hurry`](crate::Resident::hurry) ended those in flight.
+    pub cut_short: u64,
 }
 
 /// What a relay did in a traced run, as the host saw it.
@@ -89,12 +91,22 @@ struct Shared {
     finished: AtomicU64,
     parks: AtomicU64,
     switches: AtomicU64,
+    cut_short: AtomicU64,
     parking: Parking,
     stop: AtomicBool,
+    /// Whether the workers were told to leave although the relay goes on. Who writes the command word holds it.
+    hurried: Mutex<bool>,
     /// Raised by tests: the relay behaves as if the next call had lost the device.
     lose: Arc<AtomicBool>,
     lost: OnceLock<DeviceLost>,
     spans: Mutex<RelaySpans>,
+}
+
+impl Shared {
+    fn tell_to_leave(&self, control: &Region) {
+        let _hurried = lock(&self.hurried);
+        command(control, Command::Leave);
+    }
 }
 
 /// A running relay. Dropping it stops it.
@@ -137,8 +149,19 @@ impl Relay {
     pub(crate) fn quanta(&self) -> Quanta {
         let count = |counter: &AtomicU64| counter.load(Ordering::Acquire);
         let finished = count(&self.shared.finished);
-        let (parks, switches) = (count(&self.shared.parks), count(&self.shared.switches));
-        Quanta { finished, launched: count(&self.shared.launched), parks, switches }
+        let launched = count(&self.shared.launched);
+        let [parks, switches, cut_short] =
+            [&self.shared.parks, &self.shared.switches, &self.shared.cut_short].map(count);
+        Quanta { launched, finished, parks, switches, cut_short }
+    }
+
+    /// Ends the quanta in flight before their time, unless `quanta` have ended; others follow.
+    pub(crate) fn hurry(&self, quanta: u64) {
+        let mut hurried = lock(&self.shared.hurried);
+        if !*hurried && self.shared.finished.load(Ordering::Acquire) < quanta {
+            *hurried = true;
+            command(&self.control, Command::Leave);
+        }
     }
 
     pub(crate) fn take_spans(&self) -> RelaySpans {
@@ -157,7 +180,7 @@ impl Relay {
     pub(crate) fn stop(&mut self) -> Option<quantum::Quanta> {
         let thread = self.thread.take()?;
         self.shared.stop.store(true, Ordering::Release);
-        command(&self.control, Command::Leave);
+        self.shared.tell_to_leave(&self.control);
         self.shared.parking.nudge();
         thread.join().ok()
     }
@@ -239,6 +262,12 @@ impl Runner {
                 self.launch()?;
             }
             self.await_oldest()?;
+            if *lock(&self.shared.hurried) {
+                self.land()?;
+                self.shared.cut_short.fetch_add(1, Ordering::Relaxed);
+                self.resume();
+                continue;
+            }
             self.tune_length();
             if self.is_idle() {
                 self.park()?;
@@ -335,18 +364,26 @@ impl Runner {
 
     /// Sleeps until something is outstanding or the relay is stopped.
     fn park(&mut self) -> Result<(), VulkanError> {
-        command(&self.work.control, Command::Leave);
+        self.shared.tell_to_leave(&self.work.control);
         self.land()?;
         self.shared.parks.fetch_add(1, Ordering::Relaxed);
         let parked = Instant::now();
         self.shared.parking.park(|| self.shared.stop.load(Ordering::Acquire));
         self.note_span(true, parked);
         self.idle_since = None;
+        self.resume();
+        Ok(())
+    }
+
+    /// Lets the workers stay again: all have left, and the time until the next end says nothing of a quantum.
+    fn resume(&mut self) {
         self.last_end = Instant::now();
+        let mut hurried = lock(&self.shared.hurried);
+        *hurried = false;
+        // Who stops the relay says so before it tells the workers to leave.
         if !self.shared.stop.load(Ordering::Acquire) {
             command(&self.work.control, Command::Run);
         }
-        Ok(())
     }
 }
 

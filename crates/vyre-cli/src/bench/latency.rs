@@ -2,15 +2,17 @@
 
 use std::time::{Duration, Instant};
 
+use vyre_runtime::protocol::control::operation_bit;
 use vyre_runtime::protocol::geometry::{Counts, Geometry, Priority};
+use vyre_runtime::protocol::operation::Operation;
 use vyre_runtime::protocol::slot::Slot;
-use vyre_runtime::vk::Echo;
-use vyre_runtime::{Options, Runtime};
+use vyre_runtime::vk::{Echo, MemoryUse};
+use vyre_runtime::{Options, Resource, Runtime};
 
 use super::all::Effort;
 use super::report::{Axis, Goal, Plot, Ratio, Report, Table};
 use super::samples::{COLUMNS, Samples};
-use super::{Common, NOP, NOP_ONLY, await_park, rival, whole_kernel};
+use super::{Common, NOP, NOP_ONLY, await_park, noise, rival, whole_kernel};
 use crate::Failure;
 
 #[derive(clap::Args)]
@@ -38,9 +40,14 @@ const ROUNDS: u32 = 20;
 /// Round trips behind a wake from a park that are not counted.
 const WARM_UP: u32 = 20;
 
+/// Bytes of a COPY.
+const COPIED: u32 = 4096;
+const SEED: u64 = 1;
+
 /// Round trips by the way that they took.
 struct Ways {
     live: Samples,
+    copied: Samples,
     submitted: Samples,
     woken: Samples,
     echoed: Samples,
@@ -58,42 +65,75 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(Report, u64), Failure> {
         }
         None => None,
     };
-    let [live, submitted, woken, echoed] = [Samples::new()?, Samples::new()?, Samples::new()?, Samples::new()?];
-    let mut ways = Ways { live, submitted, woken, echoed };
+    let with_copy = Options { operations: operation_bit(Operation::Copy.code()), ..options };
+    let mut copier = Runtime::open(&arguments.common.device.choice(), &with_copy)?;
+    let (copy, target) = copy(&mut copier)?;
+    let [live, copied, submitted, woken, echoed] =
+        [Samples::new()?, Samples::new()?, Samples::new()?, Samples::new()?, Samples::new()?];
+    let mut ways = Ways { live, copied, submitted, woken, echoed };
     for round in 0..=ROUNDS {
         let samples = || 0..arguments.samples / ROUNDS;
         let wake = round_trip(&mut runtime, &[NOP])?;
         warm_up(&mut runtime, &[NOP])?;
         let ours: Vec<_> = samples().map(|_| round_trip(&mut runtime, &[NOP])).collect::<Result<_, _>>()?;
+        await_park(&runtime);
+        warm_up(&mut copier, &[copy])?;
+        // A tenth of them: where memory is read at a quantum's end, one takes as long as many others.
+        let copies = samples().step_by(10);
+        let copied: Vec<_> = copies.map(|_| round_trip(&mut copier, &[copy])).collect::<Result<_, _>>()?;
         let (mut theirs, mut floor) = (Vec::new(), Vec::new());
         if let Some((submitted, echo, _)) = &mut rivals {
-            await_park(&runtime);
+            await_park(&copier);
             theirs = samples().map(|_| submitted.round_trip()).collect::<Result<_, _>>()?;
             floor = samples().map(|_| echo.round_trip()).collect::<Result<_, _>>()?;
             echo.rest()?;
         }
         if round > 0 {
             ways.live.add_round(ours)?;
+            ways.copied.add_round(copied)?;
             ways.woken.add_round([wake])?;
             ways.submitted.add_round(theirs)?;
             ways.echoed.add_round(floor.into_iter().flatten())?;
         }
     }
     let report = report(&runtime, &ways, rivals.is_some());
-    runtime.exit(Duration::from_secs(10))?;
-    let messages = rivals.map_or(0, |(.., vulkan)| vulkan.validation_messages());
-    Ok((report, messages + runtime.validation_messages()))
+    check_copied(&target)?;
+    let mut messages = rivals.map_or(0, |(.., vulkan)| vulkan.validation_messages());
+    for mut runtime in [runtime, copier] {
+        runtime.exit(Duration::from_secs(10))?;
+        messages += runtime.validation_messages();
+    }
+    Ok((report, messages))
+}
+
+/// A COPY of [`noise`], and its target, each byte of which the host may read when the completion is delivered.
+fn copy(runtime: &mut Runtime) -> Result<(Slot, Resource), Failure> {
+    let source = runtime.allocate(COPIED.into(), MemoryUse::HostToDevice)?;
+    source.write(0, &noise(COPIED as usize, SEED))?;
+    let target = runtime.allocate(COPIED.into(), MemoryUse::DeviceToHost)?;
+    let slot = Slot { input: source.at(0), output: target.at(0), ..Slot::new(Operation::Copy) };
+    Ok((slot.tiled(COPIED, COPIED, 1), target))
+}
+
+fn check_copied(target: &Resource) -> Result<(), Failure> {
+    let mut found = vec![0; COPIED as usize];
+    target.read(0, &mut found)?;
+    match found == noise(COPIED as usize, SEED) {
+        true => Ok(()),
+        false => Err("COPY left other bytes than its input's; see `vyre doctor`".into()),
+    }
 }
 
 fn report(runtime: &Runtime, ways: &Ways, rivals: bool) -> Report {
-    let Ways { live, submitted, woken, echoed } = ways;
+    let Ways { live, copied, submitted, woken, echoed } = ways;
     let rows = [
         ("live ring", live),
+        ("live ring, COPY of 4 KiB", copied),
         ("submit + fence", submitted),
         ("a word there and back", echoed),
         ("live ring, parked before", woken),
     ];
-    let rows = &rows[..if rivals { rows.len() } else { 1 }];
+    let rows = &rows[..if rivals { rows.len() } else { 2 }];
     let mut notes = super::reference_note(runtime);
     if rivals {
         notes.push(
@@ -116,7 +156,7 @@ fn report(runtime: &Runtime, ways: &Ways, rivals: bool) -> Report {
             title: "Round trip of a NOP: share of slots that took longer".into(),
             x: Axis { label: "microseconds", log: true },
             y: Axis { label: "share of slots", log: true },
-            curves: rows.iter().take(3).map(|(name, samples)| samples.tail(*name)).collect(),
+            curves: rows.iter().take(4).map(|(name, samples)| samples.tail(*name)).collect(),
         }],
         timelines: Vec::new(),
         notes,

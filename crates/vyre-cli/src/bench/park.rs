@@ -167,8 +167,7 @@ fn who_ran(
         (times > 0).then(|| format!("{name}{measures} {times} times, {:.0} us together", time as f64 / 1e3))
     });
     let ran: Vec<_> = ran.collect();
-    (!ran.is_empty())
-        .then(|| format!("threads that ran while it was parked: {}", ran.join("; ")))
+    (!ran.is_empty()).then(|| format!("threads that ran while it was parked: {}", ran.join("; ")))
 }
 
 fn report(runtime: &Runtime, arguments: &Arguments, loads: &Loads, trips: &Trips, notes: Vec<String>) -> Report {

@@ -334,7 +334,7 @@ pub(crate) fn bench_start_tells_where_the_time_goes(device: &str) {
 pub(crate) fn bench_latency_prints_percentiles(device: &str) {
     // Enough of them that the median is not one of those behind a wake-up, also where others use the processors.
     let (names, ratios) = bench(&["latency", "--samples", "4000"], device);
-    assert_eq!((names.len(), ratios.len()), if device == "reference" { (1, 0) } else { (4, 2) });
+    assert_eq!((names.len(), ratios.len()), if device == "reference" { (2, 0) } else { (5, 2) });
     assert!(ratios.iter().all(|ratio| *ratio > 1.0), "{ratios:?}");
 }
 

@@ -153,9 +153,17 @@ impl Trace {
             let name = operation_name(operation);
             let (pid, tid, ts) = (WORKERS, track(worker), Some(microseconds(start)));
             match self.clock {
-                TraceClock::Seen => {
-                    array.push(&Event { name: &name, ph: 'i', pid, tid, ts, dur: None, cat: None, id2: Value::Null, args })
-                }
+                TraceClock::Seen => array.push(&Event {
+                    name: &name,
+                    ph: 'i',
+                    pid,
+                    tid,
+                    ts,
+                    dur: None,
+                    cat: None,
+                    id2: Value::Null,
+                    args,
+                }),
                 _ => array.complete((pid, tid), &name, [start, end], args),
             }
         })

@@ -257,6 +257,31 @@ pub(crate) fn the_litmus_test_finds_nothing(open: Open) {
     end(runtime);
 }
 
+/// Safe mode on every device: what nobody else keeps the kernel for ends the quanta in flight, beside parks and between them.
+pub(crate) fn bulk_results_wait_for_no_quantum_that_has_nothing_to_do(open: Open) {
+    const ROUNDS: u32 = 100;
+    let mut runtime = open(&Options { park_after: Duration::from_micros(100), ..options(64, Some(2)) });
+    let device = runtime.engine().kind != EngineKind::Reference;
+    if device {
+        runtime.set_bulk_visibility(BulkVisibility::AtQuantumEnd);
+    }
+    let memory = runtime.allocate(4, MemoryUse::DeviceToHost).unwrap();
+    for round in 0..ROUNDS {
+        let fill = Slot { output: memory.at(0), args: [round; 6], ..Slot::new(Operation::Fill) }.tiled(4, 4, 1);
+        assert_eq!(run(&mut runtime, &fill).status, Status::Done);
+        let mut found = [0; 4];
+        memory.read(0, &mut found).unwrap();
+        assert_eq!(u32::from_le_bytes(found), round);
+        if round % 10 == 9 {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+    let quanta = runtime.quanta();
+    // Some may have ended by themselves.
+    assert!(!device || (ROUNDS as u64 / 2..=ROUNDS.into()).contains(&quanta.cut_short), "{quanta:?}");
+    end(runtime);
+}
+
 fn hasher(open: Open, options: HashOptions) -> FileHasher {
     let runtime = open(&Options::new(Counts::default()).unwrap());
     FileHasher::new(runtime, options).unwrap()

@@ -152,6 +152,7 @@ on_every_engine! { DEFAULT, once:
     cases::a_lost_device_is_opened_again_and_the_file_hashed_once_more,
     cases::a_rebuild_reports_every_ticket,
     cases::the_litmus_test_finds_nothing,
+    cases::bulk_results_wait_for_no_quantum_that_has_nothing_to_do,
     cases::files_of_all_sizes_have_their_hash,
     cases::a_bad_file_does_not_disturb_the_next,
     cases::hashers_follow_each_other_on_one_runtime,
