@@ -83,8 +83,13 @@ pub fn run_strictly() -> Result<()> {
 
 fn run_tiers(arguments: &Arguments, strict: bool) -> Result<()> {
     let vulkan = provision::provide(!arguments.no_install)?;
-    let chosen = |tier: &str| arguments.tier.as_deref().is_none_or(|only| only == tier);
-    let runs: Vec<_> = STAGES.into_iter().flat_map(|lanes| run_stage(lanes, &vulkan, &chosen)).collect();
+    let chosen = |tier: &&str| arguments.tier.as_deref().is_none_or(|only| only == *tier);
+    let chosen_of = |lane: &Lane| -> Vec<_> { lane.iter().copied().filter(chosen).collect() };
+    let mut runs = Vec::new();
+    for lanes in STAGES {
+        let lanes: Vec<_> = lanes.iter().map(chosen_of).filter(|lane| !lane.is_empty()).collect();
+        runs.extend(run_stage(&lanes, &vulkan));
+    }
     println!("\n== summary");
     let (mut bad, mut skipped) = (0, 0);
     for Run { tier, outcome, .. } in &runs {
@@ -109,21 +114,18 @@ fn run_tiers(arguments: &Arguments, strict: bool) -> Result<()> {
 }
 
 /// Runs the lanes of a stage. The first prints as it goes, the others when it has ended.
-fn run_stage(lanes: &[Lane], vulkan: &Vulkan, chosen: &(dyn Fn(&str) -> bool + Sync)) -> Vec<Run> {
-    let run_lane = |lane: Lane, out: &mut dyn Write| -> Vec<Run> {
-        lane.iter().filter(|tier| chosen(tier)).map(|tier| run_tier(tier, vulkan, out)).collect()
-    };
+fn run_stage(lanes: &[Vec<&'static str>], vulkan: &Vulkan) -> Vec<Run> {
     let [first, others @ ..] = lanes else { return Vec::new() };
     thread::scope(|scope| {
-        let run_apart = |lane: &Lane| {
-            let lane = *lane;
-            scope.spawn(move || {
+        let apart = others.iter().map(|lane| {
+            scope.spawn(|| {
                 let mut out = Vec::new();
-                (run_lane(lane, &mut out), out)
+                (run_lane(lane, vulkan, &mut out), out)
             })
-        };
-        let apart: Vec<_> = others.iter().map(run_apart).collect();
-        let mut runs = run_lane(first, &mut io::stdout());
+        });
+        // All begin before the first one does.
+        let apart: Vec<_> = apart.collect();
+        let mut runs = run_lane(first, vulkan, &mut io::stdout());
         for lane in apart {
             let (more, out) = lane.join().unwrap_or_else(|panic| resume_unwind(panic));
             print!("{}", String::from_utf8_lossy(&out));
@@ -131,6 +133,10 @@ fn run_stage(lanes: &[Lane], vulkan: &Vulkan, chosen: &(dyn Fn(&str) -> bool + S
         }
         runs
     })
+}
+
+fn run_lane(lane: &[&'static str], vulkan: &Vulkan, out: &mut dyn Write) -> Vec<Run> {
+    lane.iter().map(|tier| run_tier(tier, vulkan, out)).collect()
 }
 
 fn run_tier(tier: &'static str, vulkan: &Vulkan, out: &mut dyn Write) -> Run {
