@@ -1,7 +1,7 @@
 //! `vyre run`: a VIR0 program over a file, as a whole or block by block.
 
 mod output;
-mod results;
+pub(crate) mod results;
 mod stream;
 
 use std::fs::File;

@@ -14,6 +14,7 @@ use super::report::{Axis, Goal, Plot, Ratio, Report, Table};
 use super::samples::{COLUMNS, Samples};
 use super::{Common, NOP, NOP_ONLY, await_park, noise, rival, whole_kernel};
 use crate::Failure;
+use crate::run::results;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -111,8 +112,7 @@ fn copy(runtime: &mut Runtime) -> Result<(Slot, Resource), Failure> {
     let source = runtime.allocate(COPIED.into(), MemoryUse::HostToDevice)?;
     source.write(0, &noise(COPIED as usize, SEED))?;
     let target = runtime.allocate(COPIED.into(), MemoryUse::DeviceToHost)?;
-    let slot = Slot { input: source.at(0), output: target.at(0), ..Slot::new(Operation::Copy) };
-    Ok((slot.tiled(COPIED, COPIED, 1), target))
+    Ok((results::copy(&source, &target), target))
 }
 
 fn check_copied(target: &Resource) -> Result<(), Failure> {

@@ -50,7 +50,7 @@ impl Results {
 }
 
 /// A slot that copies one resource to another of the same length.
-pub(super) fn copy(from: &Resource, to: &Resource) -> Slot {
+pub(crate) fn copy(from: &Resource, to: &Resource) -> Slot {
     let slot = Slot { input: from.at(0), output: to.at(0), ..Slot::new(Operation::Copy) };
     slot.tiled(from.len(), MAX_TILE_BYTES, 1)
 }

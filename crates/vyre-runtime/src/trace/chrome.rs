@@ -25,7 +25,7 @@ const SLOTS: u32 = 5;
 const FIRST_TRACK: u32 = 1000;
 
 /// An event of the format; its fields have the names that they have there.
-#[derive(Serialize)]
+#[derive(Clone, Default, Serialize)]
 struct Event<'a> {
     name: &'a str,
     ph: char,
@@ -64,7 +64,7 @@ impl<W: Write> Array<W> {
 
     /// Says something about a group of tracks or a track.
     fn meta(&mut self, what: &str, pid: u32, tid: u32, args: Value) -> io::Result<()> {
-        self.push(&Event { name: what, ph: 'M', pid, tid, ts: None, dur: None, cat: None, id2: Value::Null, args })
+        self.push(&Event { name: what, ph: 'M', pid, tid, args, ..Event::default() })
     }
 
     /// A group and its tracks.
@@ -83,7 +83,7 @@ impl<W: Write> Array<W> {
         args: Value,
     ) -> io::Result<()> {
         let (ts, dur) = (Some(microseconds(start)), Some(microseconds(end.saturating_sub(start))));
-        self.push(&Event { name, ph: 'X', pid, tid, ts, dur, cat: None, id2: Value::Null, args })
+        self.push(&Event { name, ph: 'X', pid, tid, ts, dur, args, ..Event::default() })
     }
 }
 
@@ -153,17 +153,7 @@ impl Trace {
             let name = operation_name(operation);
             let (pid, tid, ts) = (WORKERS, track(worker), Some(microseconds(start)));
             match self.clock {
-                TraceClock::Seen => array.push(&Event {
-                    name: &name,
-                    ph: 'i',
-                    pid,
-                    tid,
-                    ts,
-                    dur: None,
-                    cat: None,
-                    id2: Value::Null,
-                    args,
-                }),
+                TraceClock::Seen => array.push(&Event { name: &name, ph: 'i', pid, tid, ts, args, ..Event::default() }),
                 _ => array.complete((pid, tid), &name, [start, end], args),
             }
         })
@@ -217,10 +207,9 @@ impl Trace {
             let name = operation_name(operation);
             let (pid, tid, cat) = (group(ticket.priority), FIRST_TRACK, Some("slot"));
             let id2 = json!({ "local": format!("{i:#x}") });
-            let ts = Some(microseconds(published));
-            array.push(&Event { name: &name, ph: 'b', pid, tid, ts, dur: None, cat, id2: id2.clone(), args })?;
-            let ts = Some(microseconds(reaped));
-            array.push(&Event { name: &name, ph: 'e', pid, tid, ts, dur: None, cat, id2, args: Value::Null })
+            let event = Event { name: &name, pid, tid, cat, id2, ..Event::default() };
+            array.push(&Event { ph: 'b', ts: Some(microseconds(published)), args, ..event.clone() })?;
+            array.push(&Event { ph: 'e', ts: Some(microseconds(reaped)), ..event })
         })
     }
 }

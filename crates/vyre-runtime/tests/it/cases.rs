@@ -19,7 +19,7 @@ use vyre_runtime::{
 use crate::Open;
 
 pub(crate) const LONG: Duration = Duration::from_secs(60);
-const NOP: Slot = Slot::new(Operation::Nop);
+pub(crate) const NOP: Slot = Slot::new(Operation::Nop);
 
 pub(crate) fn options(slots: u32, workers: Option<u32>) -> Options {
     Options { workers, ..Options::new(Counts { slots, ..Counts::default() }).unwrap() }

@@ -13,9 +13,7 @@ use vyre_runtime::vk::MemoryUse;
 use vyre_runtime::{Client, Options, WaitError};
 
 use crate::Open;
-use crate::cases::{LONG, options};
-
-const NOP: Slot = Slot::new(Operation::Nop);
+use crate::cases::{LONG, NOP, options};
 
 /// Ends the runtime behind a client and checks what must hold of every one.
 fn end(client: &Client) {

@@ -13,9 +13,7 @@ use vyre_runtime::vk::MemoryUse;
 use vyre_runtime::{DispatchError, EngineKind, Options, Runtime};
 
 use crate::Open;
-use crate::cases::{LONG, end};
-
-const NOP: Slot = Slot::new(Operation::Nop);
+use crate::cases::{LONG, NOP, end};
 
 /// A runtime and a mirror of one geometry.
 fn pair(open: Open, slots: u32) -> (Runtime, Mirror) {

@@ -11,9 +11,7 @@ use vyre_runtime::protocol::slot::Slot;
 use vyre_runtime::vk::MemoryUse;
 
 use crate::Open;
-use crate::cases::{LONG, end, options, run};
-
-const NOP: Slot = Slot::new(Operation::Nop);
+use crate::cases::{LONG, NOP, end, options, run};
 
 /// Everything before a fence is reaped before it, and what is behind it does not begin earlier.
 pub(crate) fn s10_f39_a_fence_completes_after_what_is_before_it_and_not_earlier(open: Open) {

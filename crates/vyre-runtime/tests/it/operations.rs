@@ -330,9 +330,8 @@ pub(crate) fn s10_b18_observables_are_set_by_operations_and_seen_by_the_host(ope
         assert!(matches!(waits_in_vain, WaitError::Observable { last: 0, .. }), "{waits_in_vain}");
         let store = word_slot(Operation::StoreU32, place, &[index + 7]);
         let ticket = runtime.publish(Priority::Normal, &store).unwrap();
-        let long = Duration::from_secs(60);
-        assert_eq!(runtime.wait_observable(index, |value| value != 0, long).unwrap(), index + 7);
-        assert_eq!(runtime.wait(ticket, long).unwrap().status, Status::Done);
+        assert_eq!(runtime.wait_observable(index, |value| value != 0, LONG).unwrap(), index + 7);
+        assert_eq!(runtime.wait(ticket, LONG).unwrap().status, Status::Done);
         assert_eq!(run(&mut runtime, &word_slot(Operation::LoadU32, place, &[])).results[0], index + 7);
     }
     for slot in [

@@ -15,7 +15,7 @@ use vyre_runtime::vk::MemoryUse;
 use vyre_runtime::{Bindings, Client, EngineKind, Options, Resource, ResourceError, Runtime};
 
 use crate::Open;
-use crate::cases::{end, noise, run};
+use crate::cases::{LONG, end, noise, run};
 
 /// A program over words: input, output, parameters, items and span.
 struct Work<'a> {
@@ -353,7 +353,7 @@ pub(crate) fn long_programs_share_the_kernel(open: Open) {
     let slot = program.slot(&bindings, 1024, 256).unwrap();
     let tickets = runtime.publish_all(Priority::Low, &[slot; 3]).unwrap();
     assert_eq!(run(&mut runtime, &Slot::new(Operation::Nop)).status, Status::Done);
-    runtime.drain(Duration::from_secs(60)).unwrap();
+    runtime.drain(LONG).unwrap();
     assert_eq!(tickets.end - tickets.start, 3);
     while let Some(completion) = runtime.reap().unwrap() {
         assert_eq!(completion.status, Status::Done, "{:?} {}", completion.fault, completion.fault_word);
@@ -398,7 +398,7 @@ pub(crate) fn programs_come_and_go_while_work_runs(open: Open) {
         assert_eq!((found.status, found.fault), (Status::Faulted, Fault::BadHandle));
     }
     client.with(|runtime| {
-        runtime.exit(Duration::from_secs(60)).unwrap();
+        runtime.exit(LONG).unwrap();
         assert_eq!(runtime.validation_messages(), 0);
     });
 }
@@ -410,7 +410,7 @@ fn come_and_go(client: &Client, output: &Resource, number: u32) -> Slot {
     let bindings = Bindings { input: output.at(0), output: output.at(0), ..Bindings::default() };
     let slot = program.slot(&bindings, 1, 1).unwrap();
     let ticket = client.publish(Priority::Normal, &slot).unwrap();
-    assert_eq!(client.wait(ticket, Duration::from_secs(60)).unwrap().status, Status::Done);
+    assert_eq!(client.wait(ticket, LONG).unwrap().status, Status::Done);
     let mut found = [0; 4];
     output.read(0, &mut found).unwrap();
     assert_eq!(u32::from_le_bytes(found), number);
@@ -426,11 +426,11 @@ fn work_on(client: &Client, over: &AtomicBool) -> (u32, Duration) {
     let mut last = Instant::now();
     while !over.load(Ordering::Relaxed) {
         let second = publish();
-        assert_eq!(client.wait(first, Duration::from_secs(60)).unwrap().status, Status::Done);
+        assert_eq!(client.wait(first, LONG).unwrap().status, Status::Done);
         stall = stall.max(last.elapsed());
         (first, slots, last) = (second, slots + 1, Instant::now());
     }
-    client.wait(first, Duration::from_secs(60)).unwrap();
+    client.wait(first, LONG).unwrap();
     (slots, stall)
 }
 

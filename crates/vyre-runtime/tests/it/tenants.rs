@@ -15,10 +15,7 @@ use vyre_runtime::vk::MemoryUse;
 use vyre_runtime::{Bindings, Options, WaitError};
 
 use crate::Open;
-use crate::cases::{end, options, run};
-
-const NOP: Slot = Slot::new(Operation::Nop);
-const LONG: Duration = Duration::from_secs(60);
+use crate::cases::{LONG, NOP, end, options, run};
 
 /// Every operation with an operand, on memory of another tenant: each faults, and nothing there has changed.
 pub(crate) fn f38_a_tenant_reaches_no_other_tenants_resources(open: Open) {

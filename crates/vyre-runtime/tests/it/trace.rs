@@ -14,10 +14,7 @@ use vyre_runtime::vk::MemoryUse;
 use vyre_runtime::{Client, EngineKind, FileHasher, HashOptions, Options, Quanta, Runtime, Trace, TraceClock};
 
 use crate::Open;
-use crate::cases::{end, noise};
-
-const LONG: Duration = Duration::from_secs(60);
-const NOP: Slot = Slot::new(Operation::Nop);
+use crate::cases::{LONG, NOP, end, noise};
 
 fn options(trace_events: usize, log_records: u32) -> Options {
     let counts = Counts { slots: 320, log_records, ..Counts::default() };
