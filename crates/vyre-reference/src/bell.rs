@@ -78,24 +78,27 @@ impl Crew {
     fn call_if_none_looks(&self) {
         let idle = self.idle.load(Ordering::Relaxed);
         if idle >= ASLEEP && idle.is_multiple_of(ASLEEP) {
-            self.wake(1);
+            self.wake_newest();
         }
     }
 
-    /// Wakes all.
-    pub(crate) fn call_all(&self) {
-        self.wake(usize::MAX);
-    }
-
-    /// Makes at most so many of those who sleep into ones that look.
-    fn wake(&self, most: usize) {
+    /// Makes the one that fell asleep last into one that looks. Whoever publishes comes here, so nothing is allocated.
+    fn wake_newest(&self) {
         let mut asleep = lock(&self.asleep);
-        let stay = asleep.len().saturating_sub(most);
-        let called = asleep.split_off(stay);
-        self.idle.fetch_sub(called.len() as u32 * (ASLEEP - 1), Ordering::AcqRel);
+        let Some(called) = asleep.pop() else { return };
+        self.idle.fetch_sub(ASLEEP - 1, Ordering::AcqRel);
         // Who wakes takes the lock.
         drop(asleep);
-        called.into_iter().filter_map(|worker| self.wake.get(worker as usize)).for_each(Condvar::notify_one);
+        self.wake[called as usize].notify_one();
+    }
+
+    /// Makes all who sleep into ones that look.
+    pub(crate) fn call_all(&self) {
+        let mut asleep = lock(&self.asleep);
+        self.idle.fetch_sub(asleep.len() as u32 * (ASLEEP - 1), Ordering::AcqRel);
+        asleep.clear();
+        drop(asleep);
+        self.wake.iter().for_each(Condvar::notify_one);
     }
 
     /// Puts a worker that looks to sleep until it is called, unless `reason_to_stay_awake` holds. Then it looks again.

@@ -118,6 +118,8 @@ pub(crate) fn a8_the_second_dispatch_allocates_nothing(open: Open) {
             assert_eq!(round(&mut runtime, &mut mirror, None).allocations, 0);
             assert_eq!(round(&mut runtime, &mut mirror, Some(&mut own)).allocations, 0);
             mirror.snapshot(&mut snapshot);
+            // Until workers sleep, so that the next dispatch has to wake one.
+            std::thread::sleep(Duration::from_millis(20));
         }
     });
     assert_eq!(allocations.count_total, 0, "{allocations:?}");
