@@ -75,7 +75,8 @@ bool is_fourfold(uint op) {
 }
 
 bool works_in_lanes(uint op, uint d, uint a, uint b) {
-    if (op >= VIR_IF) { return op != VIR_ENDLOOP && op != VIR_END && a < VIR_VECTORS; }
+    // The ends only say where the group goes on, and at what depth.
+    if (op >= VIR_IF) { return op != VIR_ENDIF && op != VIR_ENDLOOP && op != VIR_END && a < VIR_VECTORS; }
     return is_store(op) ? a < VIR_VECTORS || b < VIR_VECTORS : d < VIR_VECTORS;
 }
 
@@ -86,7 +87,7 @@ uint step_fuel(uint op, bool vector) {
     if (op == VIR_SCAN) { return VIR_SCAN_FUEL; }
     if (op == VIR_SHUFFLE) { return 2u * VIR_SWEEP; }
     if (op == VIR_PRINTF) { return VIR_PRINT_FUEL; }
-    if (op == VIR_ENDIF || !vector) { return VIR_STEP; }
+    if (!vector) { return VIR_STEP; }
     return is_fourfold(op) ? 4u * VIR_SWEEP : VIR_SWEEP;
 }
 

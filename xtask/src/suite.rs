@@ -48,7 +48,7 @@ const ENGINES: [&str; 2] = ["vyre-vk", "vyre-runtime"];
 struct Run {
     tier: &'static str,
     outcome: Outcome,
-    counts: Counts,
+    tests: Tests,
 }
 
 /// What became of a tier.
@@ -58,11 +58,12 @@ enum Outcome {
     Skipped(String),
 }
 
-/// Sums of the test runner's own counts.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Counts {
+/// Sums of the test runner's own counts, and which tests have failed.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Tests {
     passed: u64,
     failed: u64,
+    failures: Vec<String>,
 }
 
 /// Runs the tiers.
@@ -92,12 +93,13 @@ fn run_tiers(arguments: &Arguments, strict: bool) -> Result<()> {
     }
     println!("\n== summary");
     let (mut bad, mut skipped) = (0, 0);
-    for Run { tier, outcome, .. } in &runs {
+    for Run { tier, outcome, tests } in &runs {
         match outcome {
             Outcome::Ok => println!("{tier:<12} ok"),
             Outcome::Failed(why) => {
                 bad += 1;
                 println!("{tier:<12} FAILED: {why}");
+                tests.failures.iter().for_each(|name| println!("             {name}"));
             }
             Outcome::Skipped(why) => {
                 skipped += 1;
@@ -107,8 +109,8 @@ fn run_tiers(arguments: &Arguments, strict: bool) -> Result<()> {
         }
     }
     // Tiers are counted as skipped, tests as passed and failed: each ignored test belongs to a tier of its own.
-    let passed: u64 = runs.iter().map(|run| run.counts.passed).sum();
-    let failed: u64 = runs.iter().map(|run| run.counts.failed).sum();
+    let passed: u64 = runs.iter().map(|run| run.tests.passed).sum();
+    let failed: u64 = runs.iter().map(|run| run.tests.failed).sum();
     println!("{passed} passed, {} failed, {skipped} skipped", failed.max(bad));
     if bad > 0 { bail!("{bad} tiers failed, or were skipped where they must not be") } else { Ok(()) }
 }
@@ -142,8 +144,8 @@ fn run_lane(lane: &[&'static str], vulkan: &Vulkan, out: &mut dyn Write) -> Vec<
 fn run_tier(tier: &'static str, vulkan: &Vulkan, out: &mut dyn Write) -> Run {
     _ = writeln!(out, "\n== tier {tier}");
     let missing = |what: &str| Outcome::Skipped(format!("{what} is not there; run without --no-install"));
-    let mut counts = Counts::default();
-    let mut test = |mut command: Command| test(&mut command, &mut counts, out);
+    let mut tests = Tests::default();
+    let mut test = |mut command: Command| test(&mut command, &mut tests, out);
     let outcome = match tier {
         "pure" => {
             let mut command = cargo();
@@ -181,7 +183,7 @@ fn run_tier(tier: &'static str, vulkan: &Vulkan, out: &mut dyn Write) -> Run {
             Ok(()) => test(device_tests("gpu", &ALL, None, vulkan.layers.as_deref(), &DEVICE)),
         },
     };
-    Run { tier, outcome, counts }
+    Run { tier, outcome, tests }
 }
 
 /// Whether a driver of a GPU is likely to be there.
@@ -261,8 +263,8 @@ fn device_tests(
     command
 }
 
-/// Runs tests, passes their output on and adds up their counts.
-fn test(command: &mut Command, counts: &mut Counts, out: &mut dyn Write) -> Outcome {
+/// Runs tests, passes their output on and notes what became of them.
+fn test(command: &mut Command, tests: &mut Tests, out: &mut dyn Write) -> Outcome {
     // Nobody is left to tell of an error of `out`.
     _ = writeln!(out, "{}", shown(command));
     let child = command.current_dir(root()).stdout(Stdio::piped()).spawn();
@@ -273,7 +275,7 @@ fn test(command: &mut Command, counts: &mut Counts, out: &mut dyn Write) -> Outc
     if let Some(lines) = child.stdout.take() {
         for line in BufReader::new(lines).lines().map_while(Result::ok) {
             _ = writeln!(out, "{line}");
-            counts.add(&line);
+            tests.add(&line);
         }
     }
     match child.wait() {
@@ -283,9 +285,11 @@ fn test(command: &mut Command, counts: &mut Counts, out: &mut dyn Write) -> Outc
     }
 }
 
-impl Counts {
-    /// Adds a closing line of the test runner, if it is one.
+impl Tests {
+    /// Adds a line of the test runner that closes a failed test or a test binary, if it is one.
     fn add(&mut self, line: &str) {
+        let failed = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED"));
+        self.failures.extend(failed.map(str::to_owned));
         let Some((_, rest)) = line.split_once("test result: ") else { return };
         let number = |what: &str| {
             let part = rest.split([';', '.']).find(|part| part.trim_end().ends_with(what))?;
@@ -302,10 +306,11 @@ mod tests {
 
     #[test]
     fn closing_lines_are_added_up() {
-        let mut counts = Counts::default();
-        counts.add("test result: ok. 17 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.00s");
-        counts.add("test result: FAILED. 1 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out");
-        counts.add("test something ... ok");
-        assert_eq!(counts, Counts { passed: 18, failed: 3 });
+        let mut tests = Tests::default();
+        tests.add("test result: ok. 17 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.00s");
+        tests.add("test result: FAILED. 1 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out");
+        tests.add("test something ... ok");
+        tests.add("test some::thing ... FAILED");
+        assert_eq!(tests, Tests { passed: 18, failed: 3, failures: vec!["some::thing".into()] });
     }
 }

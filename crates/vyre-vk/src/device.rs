@@ -53,7 +53,7 @@ pub struct DeviceQuirks {
     pub lanes: u32,
     /// The same where its kernel has EXEC. More of them hide each other's waiting; beyond a quarter of a group they would have nothing to do.
     pub program_lanes: u32,
-    /// Most loop iterations of one invocation, all loops together; `None` where the driver does not cut loops.
+    /// Most fuel of a quantum, so that a driver that counts loop iterations cuts no loop; `None` where it does not count them.
     pub fuel_limit: Option<u32>,
     /// How long a quantum should take.
     pub quantum_target: Duration,
@@ -67,7 +67,7 @@ impl fmt::Display for DeviceQuirks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} lanes", self.lanes)?;
         match self.fuel_limit {
-            Some(limit) => write!(f, ", loops end after {limit} iterations")?,
+            Some(limit) => write!(f, ", quanta of {limit} loop iterations")?,
             None => write!(f, ", quanta of {} ms", self.quantum_target.as_millis())?,
         }
         if self.shares_processors { f.write_str(", workers are host threads") } else { Ok(()) }
@@ -89,8 +89,9 @@ impl DeviceQuirks {
             lanes: if host_threads { MIN_LANES } else { subgroup.clamp(32, 64) },
             program_lanes: if host_threads { MIN_LANES } else { GROUP / 4 },
             // Mesa's llvmpipe silently ends every loop once an invocation has run 65,535 iterations in total
-            // (LP_MAX_TGSI_LOOP_ITERATIONS); what is left below that pays for the loops before and after the turns.
-            fuel_limit: (driver == vk::DriverId::MESA_LLVMPIPE).then_some(50_000),
+            // (LP_MAX_TGSI_LOOP_ITERATIONS). It counts one more for each loop that is entered: three where an instruction of a program
+            // that is done once costs a fuel of two. What is left of two thirds pays for the loops before and after the turns.
+            fuel_limit: (driver == vk::DriverId::MESA_LLVMPIPE).then_some(43_000),
             quantum_target: Duration::from_millis(if software { 5 } else { 10 }),
             shares_processors: software,
             // Some hundred microseconds, so that thousands of idle workers leave the memory to the few that are at work.

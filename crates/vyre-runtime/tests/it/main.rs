@@ -38,7 +38,8 @@ impl Variant {
 
     fn apply(&self, options: &Options) -> Options {
         let workers = options.workers.or(self.workers);
-        Options { workers, quantum_fuel: self.quantum_fuel, start_small: self.start_small, ..options.clone() }
+        let quantum_fuel = options.quantum_fuel.or(self.quantum_fuel);
+        Options { workers, quantum_fuel, start_small: self.start_small, ..options.clone() }
     }
 }
 
@@ -172,6 +173,7 @@ on_every_engine! { DEFAULT, once:
     generate::inexact_instructions_keep_their_bounds,
     generate::mutated_programs_are_refused_or_safe,
     programs::programs_come_and_go_while_work_runs,
+    programs::programs_that_use_all_their_fuel_follow_each_other,
     hot::hot_programs_of_the_library_leave_the_same_bytes,
     hot::lanes_that_leave_by_themselves_run_out_of_fuel_together,
     hot::lanes_that_wait_keep_what_they_read,

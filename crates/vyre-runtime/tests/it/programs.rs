@@ -280,6 +280,27 @@ pub(crate) fn hostile_programs_fault_and_touch_nothing_else(open: Open) {
     end(runtime);
 }
 
+/// A driver that counts the iterations of all loops in a quantum must not have reached its end before the worker has.
+pub(crate) fn programs_that_use_all_their_fuel_follow_each_other(open: Open) {
+    // Quanta as long as llvmpipe bears, and not as long as is short enough.
+    let mut runtime = open(&Options { workers: Some(1), quantum_fuel: Some(1 << 16), ..options() });
+    for body in ["add s0, s0, 1\n", "if s1\nelse\nendif\n", "if v0\nendif\n", "loop\neq s2, s1, 0\nbreak s2\nendloop\n"]
+    {
+        for fuel in [MAX_FUEL, MAX_FUEL / 4 * 3] {
+            let head = format!(".fuel {fuel}\nget v0, lane\nmov s0, 0\nmov s1, 0\n");
+            let program = assemble(&format!("{head}loop\nbreak s1\n{}endloop\nend", body.repeat(20))).unwrap();
+            let program = runtime.load_program(&program).unwrap();
+            let slot = program.slot(&Bindings::default(), 1, 1).unwrap();
+            for ticket in [(); 3].map(|()| runtime.publish(Priority::Normal, &slot).unwrap()) {
+                let found = runtime.wait(ticket, LONG).unwrap();
+                assert_eq!((found.status, found.fault), (Status::Faulted, Fault::OutOfFuel), "{body:?} with {fuel}");
+            }
+            runtime.unload_program(program);
+        }
+    }
+    end(runtime);
+}
+
 pub(crate) fn slots_of_programs_are_checked(open: Open) {
     let mut runtime = open(&options());
     let memory = runtime.allocate(64, MemoryUse::HostToDevice).unwrap();
