@@ -277,6 +277,7 @@ void wake(Look look, Claim claim) {
     for (uint i = LANE; i < woken; i += LANES) { local_add(wake_word((claim.ticket * woken + i) % groups), 1u); }
 }
 
+// Whoever pauses looks at once.
 void wake_all() {
     for (uint i = LANE; i < min(launch.workers, WAKE_GROUPS); i += LANES) { local_add(wake_word(i), 1u); }
 }

@@ -146,14 +146,14 @@ fn report(runtime: &Runtime, ways: &Ways, rivals: bool) -> Report {
         engine: runtime.engine().to_string(),
         workers: runtime.engine().workers,
         tables: vec![Table {
-            title: "round trip of a NOP".into(),
+            title: "round trip of a slot".into(),
             unit: "us",
             columns: COLUMNS.map(Into::into).into(),
             rows: rows.iter().map(|(name, samples)| samples.row(*name)).collect(),
         }],
         ratios: if rivals { ratios(ways) } else { Vec::new() },
         plots: vec![Plot {
-            title: "Round trip of a NOP: share of slots that took longer".into(),
+            title: "Round trip of a slot: share of slots that took longer".into(),
             x: Axis { label: "microseconds", log: true },
             y: Axis { label: "share of slots", log: true },
             curves: rows.iter().take(4).map(|(name, samples)| samples.tail(*name)).collect(),
