@@ -99,7 +99,7 @@ fn run_tiers(arguments: &Arguments, strict: bool) -> Result<()> {
             Outcome::Failed(why) => {
                 bad += 1;
                 println!("{tier:<12} FAILED: {why}");
-                tests.failures.iter().for_each(|name| println!("             {name}"));
+                tests.failures.iter().for_each(|name| println!("{:<12} {name}", ""));
             }
             Outcome::Skipped(why) => {
                 skipped += 1;
